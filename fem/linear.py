@@ -1,0 +1,149 @@
+"""Linear solvers: PETSc with a prefix of its own, true residuals, and failure in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from turgor.fem.startup import PETSc
+from turgor.materials.errors import NotConverged
+
+CONJUGATE_GRADIENTS = {"ksp_type": "cg", "ksp_norm_type": "unpreconditioned", "ksp_max_it": 500}
+TWO_LEVEL = {
+    "pc_type": "mg",
+    "pc_mg_galerkin": "both",
+    "mg_levels_ksp_type": "chebyshev",
+    "mg_levels_ksp_max_it": 3,
+    "mg_levels_pc_type": "jacobi",
+    "mg_coarse_ksp_type": "preonly",
+    "mg_coarse_pc_type": "gamg",
+}
+"""Chebyshev on the fine level, smoothed-aggregation multigrid on the continuous piecewise linear functions below."""
+
+GMRES = {"ksp_type": "gmres", "ksp_norm_type": "unpreconditioned", "ksp_pc_side": "right", "ksp_max_it": 500}
+INCOMPLETE = {"pc_type": "bjacobi", "sub_pc_type": "ilu"}
+
+REASONS = {
+    -3: "the iteration limit was reached",
+    -4: "the residual grew",
+    -5: "the method broke down",
+    -8: "the preconditioner is indefinite",
+    -9: "a value is not a number",
+    -10: "the matrix is indefinite",
+    -11: "the preconditioner could not be set up",
+}
+
+
+@dataclass
+class Statistics:
+    """What a solver did so far.
+
+    Attributes:
+        method: In words.
+        tolerance: Relative residual asked for.
+        solves: Number of linear solves.
+        iterations: Iterations of each solve.
+        residual: Largest relative true residual reached.
+    """
+
+    method: str
+    tolerance: float
+    solves: int = 0
+    iterations: list[int] = field(default_factory=list)
+    residual: float = 0.0
+
+    def as_words(self) -> Mapping[str, float | int | str]:
+        """Return the figures for the run's record."""
+        return {
+            "method": self.method,
+            "tolerance": self.tolerance,
+            "solves": self.solves,
+            "iterations_max": max(self.iterations, default=0),
+            "iterations_total": sum(self.iterations),
+            "residual_max": self.residual,
+        }
+
+
+class Krylov:
+    """A Krylov solver for one matrix, whose values may change."""
+
+    def __init__(
+        self,
+        prefix: str,
+        matrix: PETSc.Mat,
+        options: Mapping[str, str | int | float],
+        method: str,
+        *,
+        tolerance: float = 1e-12,
+        coarse: PETSc.Mat | None = None,
+    ) -> None:
+        """Set up the solver; collective.
+
+        Args:
+            prefix: Prefix of its options, used by no other solver.
+            matrix: The operator.
+            options: PETSc options without the prefix.
+            method: In words, for the run's record.
+            tolerance: Relative to the right-hand side, of the true residual.
+            coarse: Interpolation from the coarse space of a two-level method.
+        """
+        self.statistics = Statistics(method, tolerance)
+        self.matrix = matrix
+        self.ksp = PETSc.KSP().create(matrix.comm)
+        self.ksp.setOptionsPrefix(f"{prefix}_")
+        self.ksp.setOperators(matrix)
+        if coarse is not None:
+            pc = self.ksp.getPC()
+            pc.setType("mg")
+            pc.setMGLevels(2)
+            pc.setMGInterpolation(1, coarse)
+        database = PETSc.Options()
+        names = {f"{prefix}_{name}": value for name, value in options.items()}
+        for name, value in names.items():
+            database[name] = value
+        self.ksp.setInitialGuessNonzero(True)
+        self.ksp.setFromOptions()
+        self._leftover = list(names)
+
+    def solve(self, right: PETSc.Vec, solution: PETSc.Vec, *, size: float | None = None) -> None:
+        """Solve, starting from what `solution` holds; collective.
+
+        Args:
+            right: The right-hand side.
+            solution: First guess, then the solution.
+            size: Norm that the residual is compared with; that of `right` when None.
+
+        Raises:
+            NotConverged: With the reason in words.
+        """
+        size = right.norm() if size is None else size
+        self.ksp.setOperators(self.matrix)
+        self.ksp.setTolerances(rtol=1e-50, atol=max(self.statistics.tolerance * size, 1e-300))
+        self.ksp.setUp()
+        self._forget_options()
+        self.ksp.solve(right, solution)
+        reason = self.ksp.getConvergedReason()
+        statistics = self.statistics
+        statistics.solves += 1
+        statistics.iterations.append(self.ksp.getIterationNumber())
+        relative = self.ksp.getResidualNorm() / size if size > 0 else 0.0
+        statistics.residual = max(statistics.residual, relative)
+        if reason < 0 or not np.isfinite(relative):
+            words = REASONS.get(reason, f"PETSc gave reason {reason}")
+            count = statistics.iterations[-1]
+            raise NotConverged(
+                f"{statistics.method}: {words} after {count} iterations; relative residual {relative:.1e}, "
+                f"asked for {statistics.tolerance:.0e}"
+            )
+
+    def destroy(self) -> None:
+        """Free the solver; collective."""
+        self.ksp.destroy()
+
+    def _forget_options(self) -> None:
+        database = PETSc.Options()
+        for name in self._leftover:
+            database.delValue(name)
+        self._leftover = []

@@ -1,0 +1,319 @@
+"""The discrete counterpart of `equations`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import basix.ufl
+import numpy as np
+import ufl
+from numpy.typing import NDArray
+
+from turgor.fem.startup import PETSc, form  # isort: skip  (MPI before DOLFINx)
+
+from dolfinx import fem, la
+from dolfinx.fem import petsc
+
+from turgor.fem.coefficients import Coefficients
+from turgor.fem.conditions import OnSurface, at, in_words, on_surfaces
+from turgor.fem.domain import Domain, Surface
+from turgor.fem.fields import Field
+from turgor.fem.flux import DarcyFlux
+from turgor.fem.linear import CONJUGATE_GRADIENTS, TWO_LEVEL, Krylov
+from turgor.fem.physics.flow.equations import Rates, bilinear, linear, theta
+from turgor.fem.physics.flow.ledger import fluid_balance
+from turgor.fem.physics.flow.spec import FlowCondition, FlowSpec
+from turgor.fem.physics.flow.wellposed import require_sinks
+from turgor.fem.problem import BalanceRow, Problem
+from turgor.fem.sources import active, shares
+from turgor.materials.errors import NotConverged
+from turgor.materials.values import Table
+
+Array = NDArray[np.float64]
+SWITCHES = 50
+"""Most rounds of the semismooth Newton method."""
+
+
+class Flow(Problem):
+    """Pressure and velocity; quasi-static, so that it is solved again only when something changed in time."""
+
+    balance_unit = "mm^3/s"
+
+    def __init__(
+        self, spec: FlowSpec, domain: Domain, coefficients: Coefficients, provided: Mapping[str, Any], case: Any
+    ) -> None:
+        """Discretize; collective.
+
+        Raises:
+            CaseError: A connected piece with a source of fluid and no sink, or a surface that does not exist.
+        """
+        self.spec = spec
+        self.domain = domain
+        self.coefficients = coefficients
+        self.conditions = on_surfaces(spec, domain, inside=("pressure",))
+        self.injected = [shares(s, domain, f"physics.flow.sources.{i}") for i, s in enumerate(spec.sources)]
+        self.rates = self._rates(0.0)
+        require_sinks(domain, coefficients, self.rates, self.conditions)
+        self.space = fem.functionspace(domain.mesh, basix.ufl.element("CR", "tetrahedron", 1))
+        self.multiplier = fem.Function(self.space)
+        self.gradients = _hat_gradients(domain.points)
+        self._assemble_once()
+        self.pressure = fem.Function(domain.space, name="pressure")
+        velocity = fem.Function(fem.functionspace(domain.mesh, ("DG", 0, (3,))), name="velocity")
+        self.fields = {
+            "pressure": Field("pressure", "Pa", "interstitial pressure", self.pressure),
+            "velocity": Field("velocity", "mm/s", "Darcy velocity", velocity),
+        }
+        self.flux = DarcyFlux(np.zeros((0, 3)), *3 * [np.zeros(0)], domain.volumes, 0)
+
+    def start(self) -> None:
+        """Solve the steady flow at t = 0."""
+        self._solve(0.0)
+
+    def advance(self, begin: float, end: float) -> float:
+        """Solve again where a value changes in time; the flow has no memory, so that there is no error in time."""
+        if self._varies(begin, end):
+            self._solve(end)
+        return 0.0
+
+    def accept(self) -> None:
+        """Keep the step; the flow has no old state."""
+
+    def balance(self) -> Iterable[BalanceRow]:
+        """State the fluid balance by region and by surface."""
+        pressed = {on.surface.name for on in self.conditions if on.key == "pressure"}
+        return fluid_balance(self.domain, self.flux, self.rates.source, pressed)
+
+    def flux_through(self, surface: str) -> float:
+        """Return the volume rate [mm³/s] through a surface, positive from its first region to its second."""
+        found, sign = self.domain.surface(surface, f"through {surface!r}")
+        return sign * float(self.domain.comm.allreduce(float(self.flux.through(found).sum())))
+
+    def events(self) -> Iterable[float]:
+        """Return the ends of sources."""
+        return [source.duration.value for source in self.spec.sources if source.duration]
+
+    def provides(self) -> Mapping[str, Any]:
+        """Return the conservative flux as "velocity"."""
+        return {"velocity": lambda: self.flux}
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return solver figures."""
+        return {**self.solver.statistics.as_words(), "unknowns": self.space.dofmap.index_map.size_global}
+
+    def verification(self) -> Mapping[str, Any]:
+        """Return the largest imbalance of a cell, and h α at the rim of each leaky region."""
+        return {"cell_imbalance_max": self.imbalance(), "h_alpha": self.rim_resolution()}
+
+    def surface_conditions(self) -> Mapping[str, str]:
+        """Return the condition on each outer surface, in words."""
+        return in_words(self.conditions, self.domain)
+
+    def imbalance(self) -> float:
+        """Return the largest mismatch of a facet's flux from its two sides, relative to the largest term of a cell."""
+        domain, flux = self.domain, self.flux
+        areas = 3 * domain.volumes[:, None, None] * self.gradients
+        own = 0.25 * flux.divergence * domain.volumes
+        out = -np.einsum("cix,cx->ci", areas, flux.mean) + own[:, None]
+        facets = domain.mesh.topology.connectivity(3, 2).array.reshape(-1, 4)
+        inner = np.bincount(facets.ravel(), minlength=facets.max() + 1) == 2
+        mismatch = np.abs(np.bincount(facets.ravel(), out.ravel()))[inner]
+        scale = np.abs(flux.divergence * domain.volumes) + np.abs(out).sum(axis=1)
+        largest = [float(values.max(initial=0.0)) for values in (mismatch, scale)]
+        worst, size = (max(domain.comm.allgather(value)) for value in largest)
+        return worst / size if size > 0 else 0.0
+
+    def rim_resolution(self) -> Mapping[str, float]:
+        """Return h α at each interface: edge length times 1/(thickness of the thinner boundary layer)."""
+        alpha = np.sqrt(self.rates.exchange / self.conductivity.x.array)
+        found = {}
+        for name, surface in self.domain.surfaces.items():
+            if surface.second is None:
+                continue
+            largest = np.maximum(alpha[surface.cells], alpha[surface.beyond])
+            edges = np.sqrt(4 / np.sqrt(3) * np.linalg.norm(surface.area_vectors, axis=1))
+            sums = [float((edges * largest).sum()), float(len(edges))]
+            total, count = (self.domain.comm.allreduce(value) for value in sums)
+            if count and total > 0:
+                found[name] = total / count
+        return found
+
+    def _rates(self, time: float) -> Rates:
+        """Return the rates in force at a time, lymph and reabsorption switched on."""
+        value = {name: self.coefficients.cells(name, time) for name in self.spec.parameters if name not in ("lymph", "reabsorption")}
+        osmotic = value["osmotic_reflection"] * (value["plasma_oncotic_pressure"] - value["tissue_oncotic_pressure"])
+        source = np.zeros(len(self.domain.region))
+        for spec, density in zip(self.spec.sources, self.injected, strict=True):
+            source += spec.rate.value * density * active(spec, time)
+        on = np.ones(len(source), bool)
+        return Rates(
+            exchange=value["vessel_conductivity"] * value["vessel_surface_density"],
+            effective=value["vascular_pressure"] - osmotic,
+            lymph=value["lymphatic_conductance"],
+            lymph_pressure=value["lymphatic_pressure"],
+            source=source,
+            one_way=self.coefficients.chosen("lymph", "one-way"),
+            no_reabsorption=self.coefficients.chosen("reabsorption", "none"),
+            filters=on,
+            drains=on,
+        )
+
+    def _varies(self, begin: float, end: float) -> bool:
+        """Tell whether a value differs between two times."""
+        tables = [v for on in self.conditions for v in _values(on) if isinstance(v, Table)]
+        if self.coefficients.vary(self.spec.parameters) or any(t.at(begin) != t.at(end) for t in tables):
+            return True
+        return any(active(source, begin) != active(source, end) for source in self.spec.sources)
+
+    def _assemble_once(self) -> None:
+        """Create the matrix, the fixed facet terms and the solver."""
+        cells = fem.functionspace(self.domain.mesh, ("DG", 0))
+        self.conductivity, self.sink, self.source = (fem.Function(cells) for _ in range(3))
+        self.conductivity.x.array[:] = self.coefficients.cells("hydraulic_conductivity")
+        self.theta = theta(self.conductivity.x.array, self.domain.points, self.domain.centers)
+        l, m = ufl.TrialFunction(self.space), ufl.TestFunction(self.space)  # noqa: E741
+        self.bilinear = form(bilinear(l, m, self.conductivity, self.sink))
+        self.linear = form(linear(m, self.source))
+        self.prescribed = fem.Function(self.space)
+        marked = fem.Function(self.space)
+        for on in self.conditions:
+            if on.key == "pressure":
+                marked.x.array[self._facet_dofs(on.surface)] = 1.0
+        marked.x.scatter_forward()
+        fixed = np.flatnonzero(marked.x.array > 0).astype(np.int32)
+        self.strong = [fem.dirichletbc(self.prescribed, fixed)]
+        self.matrix = petsc.create_matrix(self.bilinear)
+        self.right = petsc.create_vector(self.space)
+        coarse = petsc.interpolation_matrix(self.domain.space, self.space)
+        coarse.assemble()
+        free = coarse.createVecLeft()
+        free.array[:] = 1.0 - marked.x.array[: len(free.array)]
+        coarse.diagonalScale(L=free)
+        method = "conjugate gradients with two-level multigrid on the facet pressures"
+        self.solver = Krylov("flow", self.matrix, CONJUGATE_GRADIENTS | TWO_LEVEL, method, coarse=coarse)
+
+    def _facet_dofs(self, surface: Surface) -> NDArray[np.int32]:
+        return np.asarray(self.space.dofmap.list)[surface.cells, surface.opposite]
+
+    def _solve(self, time: float) -> None:
+        """Solve by a semismooth Newton method: the switches of lymph and reabsorption, then the linear problem."""
+        self.rates = self._rates(time)
+        self._prescribe(time)
+        for _ in range(SWITCHES):
+            self._solve_linear(time)
+            center = self.multiplier.x.array[self.space.dofmap.list].mean(axis=1)
+            switched = self.rates.switched(center, self.theta)
+            same = bool(
+                np.array_equal(switched.drains, self.rates.drains) and np.array_equal(switched.filters, self.rates.filters)
+            )
+            if min(self.domain.comm.allgather(same)):
+                self._recover(center)
+                return
+            self.rates = switched
+        raise NotConverged(f"flow: lymph and reabsorption still switch after {SWITCHES} rounds at t = {time:g} s")
+
+    def _prescribe(self, time: float) -> None:
+        for on in self.conditions:
+            if on.key == "pressure":
+                self.prescribed.x.array[self._facet_dofs(on.surface)] = at(_values(on)[0], time)
+        self.prescribed.x.scatter_forward()
+
+    def _solve_linear(self, time: float) -> None:
+        slope, constant = self.rates.slope(), self.rates.constant()
+        self.sink.x.array[:] = slope / (1 + slope * self.theta)
+        self.source.x.array[:] = constant / (1 + slope * self.theta)
+        diagonal, right = self._facet_terms(time)
+        self.matrix.zeroEntries()
+        petsc.assemble_matrix(self.matrix, self.bilinear, bcs=self.strong)
+        self.matrix.assemble()
+        if diagonal is not None:
+            self.matrix.setDiagonal(self.matrix.getDiagonal() + diagonal)
+            self.matrix.assemble()
+            diagonal.destroy()
+        with self.right.localForm() as local:
+            local.set(0.0)
+        petsc.assemble_vector(self.right, self.linear)
+        self.right.array[:] += right[: len(self.right.array)]
+        petsc.apply_lifting(self.right, [self.bilinear], [self.strong])
+        self.right.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
+        petsc.set_bc(self.right, self.strong)
+        size = self._norm_of_free_rows()
+        fixed = self.strong[0].dof_indices()[0]
+        self.multiplier.x.array[fixed] = self.prescribed.x.array[fixed]
+        self.solver.solve(self.right, self.multiplier.x.petsc_vec, size=size)
+        self.multiplier.x.scatter_forward()
+
+    def _norm_of_free_rows(self) -> float:
+        """Return the norm of the right-hand side without the rows of prescribed pressures, which are exact."""
+        free = self.right.array.copy()
+        dofs, owned = self.strong[0].dof_indices()
+        free[dofs[:owned]] = 0.0
+        return float(np.sqrt(self.domain.comm.allreduce(float(free @ free))))
+
+    def _facet_terms(self, time: float) -> tuple[PETSc.Vec | None, Array]:
+        """Return what exchange and inflow add to the diagonal (None when nothing) and to the right-hand side.
+
+        With one point a facet both touch only that facet's own unknown.
+        """
+        right = np.zeros(len(self.multiplier.x.array))
+        diagonal = np.zeros(len(right))
+        for on in self.conditions:
+            dofs = self._facet_dofs(on.surface)
+            areas = np.linalg.norm(on.surface.area_vectors, axis=1)
+            if on.key == "inflow":
+                right[dofs] += areas * at(_values(on)[0], time)
+            elif on.key == "exchange":
+                coefficient, to = (at(value, time) for value in _values(on))
+                diagonal[dofs] += areas * coefficient
+                right[dofs] += areas * coefficient * to
+        if not any(on.key == "exchange" for on in self.conditions):
+            return None, right
+        vector = self.matrix.createVecLeft()
+        vector.array[:] = diagonal[: len(vector.array)]
+        return vector, right
+
+    def _recover(self, center: Array) -> None:
+        """Recover cell pressures, flux and the continuous pressure from the multiplier."""
+        slope, constant = self.rates.slope(), self.rates.constant()
+        pressure = (center + self.theta * constant) / (1 + slope * self.theta)
+        values = self.multiplier.x.array[self.space.dofmap.list]
+        gradient = -3 * np.einsum("ci,cix->cx", values, self.gradients)
+        self.cell_pressure = pressure
+        mean = -self.conductivity.x.array[:, None] * gradient
+        made, drained = self.rates.filtration(pressure), self.rates.drainage(pressure)
+        self.flux = DarcyFlux(mean, constant - slope * pressure, made, drained, self.domain.volumes, self.flux.version + 1)
+        self.fields["velocity"].function.x.array[:] = mean.ravel()
+        self._average(values)
+
+    def _average(self, values: Array) -> None:
+        """Average the multiplier at each vertex, weighted by the cells' volumes; it keeps the order."""
+        owned = slice(self.domain.owned)
+        corners = values.sum(axis=1, keepdims=True) - 3 * values
+        dofs = np.asarray(self.domain.space.dofmap.list)[owned].ravel()
+        weights = np.repeat(self.domain.volumes[owned], 4)
+        count = fem.Function(self.domain.space)
+        size = len(count.x.array)
+        count.x.array[:] = np.bincount(dofs, weights, minlength=size)
+        self.pressure.x.array[:] = np.bincount(dofs, weights * corners[owned].ravel(), minlength=size)
+        for function in (count, self.pressure):
+            function.x.scatter_reverse(la.InsertMode.add)
+            function.x.scatter_forward()
+        self.pressure.x.array[:] /= count.x.array
+
+
+def _hat_gradients(points: Array) -> Array:
+    """Return the gradients [1/mm] of the barycentric coordinates, shape (n_cells, 4, 3)."""
+    edges = points[:, 1:] - points[:, :1]
+    inner = np.transpose(np.linalg.inv(edges), (0, 2, 1))
+    return np.concatenate([-inner.sum(axis=1, keepdims=True), inner], axis=1)
+
+
+def _values(on: OnSurface) -> tuple[Any, ...]:
+    """Return the numbers or tables of a condition: its value, or coefficient and outer pressure."""
+    condition = on.condition
+    if not isinstance(condition, FlowCondition):
+        raise TypeError(f"{on.where} is no condition of flow")
+    if condition.exchange is not None:
+        return condition.exchange.coefficient, condition.exchange.to
+    return (condition.pressure if condition.pressure is not None else condition.inflow,)

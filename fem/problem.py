@@ -1,0 +1,124 @@
+"""What every physics can do: advance, give its fields, state its balance."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from turgor.fem.coefficients import Coefficients
+from turgor.fem.domain import Domain
+from turgor.fem.fields import Field
+from turgor.fem.spec import PhysicsSpec
+
+WHOLE = "all"
+"""Name of the row that sums over all regions."""
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceRow:
+    """A line of the balance, as rates over the step: entered - left + made - lost - stored = residual.
+
+    Attributes:
+        region: Region, or "all".
+        surface: Surface that `entered` and `left` pass; empty for the sum over a region.
+        entered: Through surfaces into the region.
+        left: Through surfaces out of the region.
+        made: By sources inside.
+        lost: By sinks inside.
+        stored: Rate of change of what is inside.
+    """
+
+    region: str
+    surface: str = ""
+    entered: float = 0.0
+    left: float = 0.0
+    made: float = 0.0
+    lost: float = 0.0
+    stored: float = 0.0
+
+    @property
+    def residual(self) -> float:
+        """What does not add up."""
+        return self.entered - self.left + self.made - self.lost - self.stored
+
+    @property
+    def scale(self) -> float:
+        """The largest term of the row."""
+        return max(map(abs, (self.entered, self.left, self.made, self.lost, self.stored)))
+
+
+class Problem(ABC):
+    """The discrete counterpart of a `PhysicsSpec`, complete after construction.
+
+    Attributes:
+        spec: What the case says.
+        fields: Name -> field, for output and measures.
+        balance_unit: Unit of the balance's rates.
+    """
+
+    spec: PhysicsSpec
+    fields: Mapping[str, Field]
+    balance_unit: str
+
+    @abstractmethod
+    def __init__(
+        self, spec: PhysicsSpec, domain: Domain, coefficients: Coefficients, provided: Mapping[str, Any], case: Any
+    ) -> None:
+        """Discretize; collective. `provided` holds what other physics give under the names in `spec.takes`."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Set the state at t = 0; collective."""
+
+    @abstractmethod
+    def advance(self, begin: float, end: float) -> float:
+        """Step from `begin` to `end` [s]; collective.
+
+        Returns:
+            Estimate of the relative local error in time; 0 where time does not enter.
+        """
+
+    @abstractmethod
+    def accept(self) -> None:
+        """Keep the step that `advance` made; without it the next `advance` starts from the old state."""
+
+    def first_step(self, tolerance: float) -> float:
+        """Return the longest step [s] that may be made without knowing an earlier one; collective."""
+        return float("inf")
+
+    def restart(self) -> None:
+        """Forget what was learned from earlier steps, because a value jumps now."""
+
+    @abstractmethod
+    def balance(self) -> Iterable[BalanceRow]:
+        """State the balance of the last step by region and by surface; collective."""
+
+    @abstractmethod
+    def flux_through(self, surface: str) -> float:
+        """Return the rate through a surface, positive from its first region to its second; collective."""
+
+    def events(self) -> Iterable[float]:
+        """Return times [s] that a step must land on."""
+        return ()
+
+    def provides(self) -> Mapping[str, Any]:
+        """Return what other physics may take, by name."""
+        return {}
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return solver figures for the run's record."""
+        return {}
+
+    def verification(self) -> Mapping[str, Any]:
+        """Return what tells whether the numbers can be trusted."""
+        return {}
+
+    def warnings(self) -> Iterable[str]:
+        """Return sentences that the reader of the results must know."""
+        return ()
+
+    def surface_conditions(self) -> Mapping[str, str]:
+        """Return the condition on each outer surface, in words."""
+        return {}

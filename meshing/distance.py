@@ -1,0 +1,159 @@
+"""Exact distances from points to triangulated surfaces, through a tree of boxes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from turgor.meshing.compiled import compiled
+from turgor.meshing.tetrahedra import Floats, Integers, Tetrahedra
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LEAF = 8
+
+
+def to_triangles(points: Floats, corners: Floats) -> Floats:
+    """Return the distance of each point to the nearest of some triangles [mm].
+
+    Args:
+        points: Shape (n, 3).
+        corners: Corners of the triangles, shape (t, 3, 3), t > 0.
+    """
+    order, bounds, children = _tree(corners)
+    nearest, _ = cKDTree(corners.reshape(-1, 3)).query(points)
+    return np.asarray(_distances(points, corners[order], bounds, children, nearest * (1 + 1e-9)))
+
+
+def signed_distances(mesh: Tetrahedra) -> dict[str, Floats]:
+    """Return the distance of each point to the surface of each region [mm], negative inside, zero on it."""
+    found = {}
+    for index, name in enumerate(mesh.regions):
+        cells = mesh.cells[mesh.region == index]
+        triangles = surface_of_region(mesh, index)
+        distance = to_triangles(mesh.points, mesh.points[triangles])
+        distance[np.unique(cells)] *= -1.0
+        distance[np.unique(triangles)] = 0.0
+        found[name] = distance
+    return found
+
+
+def surface_of_region(mesh: Tetrahedra, index: int) -> Integers:
+    """Return the triangles between a region and everything else, shape (t, 3)."""
+    name = mesh.regions[index]
+    chosen = [i for i, s in enumerate(mesh.surfaces) if s.kind != "named" and name in s.name.split("|")]
+    return mesh.facets[np.isin(mesh.facet_surface, chosen)]
+
+
+def _tree(corners: Floats) -> tuple[Integers, Floats, Integers]:
+    """Sort triangles into a balanced tree of boxes.
+
+    Returns:
+        Order of the triangles; lowest and highest corner of each box, shape (b, 6); and by box the first and last
+        triangle and the two children (-1 for a leaf), shape (b, 4).
+    """
+    centers = corners.mean(axis=1)
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    order = np.arange(len(corners))
+    bounds: list[NDArray[np.float64]] = []
+    children: list[list[int]] = []
+    todo = [(0, len(corners), -1, 0)]
+    while todo:
+        start, stop, parent, slot = todo.pop()
+        number = len(children)
+        if parent >= 0:
+            children[parent][2 + slot] = number
+        inside = order[start:stop]
+        bounds.append(np.concatenate([low[inside].min(axis=0), high[inside].max(axis=0)]))
+        children.append([start, stop, -1, -1])
+        if stop - start > LEAF:
+            axis = int(np.argmax(np.ptp(centers[inside], axis=0)))
+            middle = (stop - start) // 2
+            order[start:stop] = inside[np.argpartition(centers[inside, axis], middle)]
+            todo += [(start, start + middle, number, 0), (start + middle, stop, number, 1)]
+    return order, np.array(bounds), np.array(children, dtype=np.int64)
+
+
+@compiled
+def _box_distance(point: Floats, box: Floats) -> float:
+    """Return the squared distance of a point to a box."""
+    total = 0.0
+    for i in range(3):
+        if point[i] < box[i]:
+            total += (box[i] - point[i]) ** 2
+        elif point[i] > box[3 + i]:
+            total += (point[i] - box[3 + i]) ** 2
+    return total
+
+
+@compiled
+def _dot(ax: float, ay: float, az: float, bx: float, by: float, bz: float) -> float:
+    """Return the scalar product."""
+    return ax * bx + ay * by + az * bz
+
+
+@compiled
+def _triangle_distance(p: Floats, t: Floats) -> float:
+    """Return the squared distance of a point to a triangle.
+
+    Source: Ericson, Real-Time Collision Detection (2005), section 5.1.5.
+    """
+    ux, uy, uz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
+    wx, wy, wz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
+    ax, ay, az = p[0] - t[0, 0], p[1] - t[0, 1], p[2] - t[0, 2]
+    bx, by, bz = p[0] - t[1, 0], p[1] - t[1, 1], p[2] - t[1, 2]
+    cx, cy, cz = p[0] - t[2, 0], p[1] - t[2, 1], p[2] - t[2, 2]
+    d1, d2 = _dot(ux, uy, uz, ax, ay, az), _dot(wx, wy, wz, ax, ay, az)
+    d3, d4 = _dot(ux, uy, uz, bx, by, bz), _dot(wx, wy, wz, bx, by, bz)
+    d5, d6 = _dot(ux, uy, uz, cx, cy, cz), _dot(wx, wy, wz, cx, cy, cz)
+    if d1 <= 0 and d2 <= 0:
+        return ax * ax + ay * ay + az * az
+    if d3 >= 0 and d4 <= d3:
+        return bx * bx + by * by + bz * bz
+    if d6 >= 0 and d5 <= d6:
+        return cx * cx + cy * cy + cz * cz
+    vc, vb, va = d1 * d4 - d3 * d2, d5 * d2 - d1 * d6, d3 * d6 - d5 * d4
+    total = va + vb + vc
+    if vc <= 0 and d1 >= 0 and d3 <= 0:
+        v, w = d1 / (d1 - d3), 0.0
+    elif vb <= 0 and d2 >= 0 and d6 <= 0:
+        v, w = 0.0, d2 / (d2 - d6)
+    elif va <= 0 and d4 - d3 >= 0 and d5 - d6 >= 0:
+        w = (d4 - d3) / ((d4 - d3) + (d5 - d6))
+        v = 1.0 - w
+    elif total > 0:
+        v, w = vb / total, vc / total
+    else:
+        return min(ax * ax + ay * ay + az * az, bx * bx + by * by + bz * bz, cx * cx + cy * cy + cz * cz)
+    rx, ry, rz = ax - v * ux - w * wx, ay - v * uy - w * wy, az - v * uz - w * wz
+    return rx * rx + ry * ry + rz * rz
+
+
+@compiled
+def _distances(points: Floats, corners: Floats, bounds: Floats, children: Integers, within: Floats) -> Floats:
+    """Descend the tree for each point, nearer child first, with a known bound."""
+    found = np.empty(len(points))
+    stack = np.empty(128, dtype=np.int64)
+    for i in range(len(points)):
+        best = within[i] ** 2
+        stack[0] = 0
+        depth = 1
+        while depth > 0:
+            depth -= 1
+            box = stack[depth]
+            if _box_distance(points[i], bounds[box]) >= best:
+                continue
+            if children[box, 2] < 0:
+                for t in range(children[box, 0], children[box, 1]):
+                    best = min(best, _triangle_distance(points[i], corners[t]))
+                continue
+            one, two = children[box, 2], children[box, 3]
+            if _box_distance(points[i], bounds[one]) < _box_distance(points[i], bounds[two]):
+                one, two = two, one
+            stack[depth], stack[depth + 1] = one, two
+            depth += 2
+        found[i] = np.sqrt(best)
+    return found

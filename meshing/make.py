@@ -1,0 +1,202 @@
+"""From the `[mesh]` table of a case to a mesh file: the whole line, kept when nothing changed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from turgor.materials.errors import CaseError, MeshQualityError
+from turgor.meshing import certificate
+from turgor.meshing.anatomy import Anatomy, from_image
+from turgor.meshing.distance import signed_distances
+from turgor.meshing.fill import fill, named
+from turgor.meshing.formats import attributes, read_msh, write_h5, write_msh
+from turgor.meshing.sizes import Sizes, sizes_of
+from turgor.meshing.spec import MeshSpec
+from turgor.meshing.surfaces import from_surfaces
+from turgor.meshing.tetrahedra import Tetrahedra
+
+RECIPE = 1
+"""Raised when the same input gives another mesh than before."""
+
+MOST_CELLS = 20_000_000
+BYTES_PER_CELL = 1_300
+
+Log = Callable[[str], None]
+
+
+def _silent(sentence: str) -> None:
+    """Take a sentence and drop it."""
+
+
+def mesh(spec: MeshSpec, *, rim: Mapping[str, float] | None = None, log: Log = _silent) -> Path:
+    """Make the mesh of a case, or keep the one that is there.
+
+    Args:
+        spec: The `[mesh]` table.
+        rim: Region -> 1/α [mm], α = sqrt(Lp S/V / K), for each leaky region; used when `size` is "auto".
+        log: Takes a sentence now and then.
+
+    Returns:
+        NAME.h5 beside `spec.file`, with NAME.certificate.json; NAME.msh, too, unless it is the user's own.
+
+    Raises:
+        TurgorError: What is wrong with the input, in one sentence; nothing is left half written.
+    """
+    target = spec.file.with_suffix(".h5")
+    with _alone(target):
+        made_from = fingerprint(spec, rim or {})
+        if attributes(target).get("made_from") == made_from and (spec.is_own or spec.file.is_file()):
+            log(f"mesh: {target.name} is up to date")
+            return target
+        if spec.is_own:
+            _take_own(spec, target, made_from, log)
+        else:
+            _make(spec, rim or {}, target, made_from, log)
+    return target
+
+
+def fingerprint(spec: MeshSpec, rim: Mapping[str, float]) -> str:
+    """Return the hash of all that decides a mesh: the spec, the bytes of its inputs, the recipe."""
+    digest = hashlib.sha256()
+    said = spec.model_dump(mode="json", exclude={"file"})
+    if spec.image is not None:
+        said["image"].pop("file")
+    for surface in said["surfaces"]:
+        surface.pop("file")
+    rims = {name: round(value, 12) for name, value in rim.items()} if spec.size == "auto" else {}
+    digest.update(json.dumps([RECIPE, said, sorted(rims.items())], ensure_ascii=False).encode())
+    for path in inputs(spec):
+        if not path.is_file():
+            raise CaseError(f"mesh: there is no file {path}")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def inputs(spec: MeshSpec) -> tuple[Path, ...]:
+    """Return the files that a mesh is made from."""
+    if spec.is_own:
+        return (spec.file,)
+    return (spec.image.file,) if spec.image is not None else tuple(surface.file for surface in spec.surfaces)
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep two processes from making the same mesh at once; the second waits and finds it made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = target.with_name(f".{target.stem}.lock")
+    while True:
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not lock.exists() or not os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _take_own(spec: MeshSpec, target: Path, made_from: str, log: Log) -> None:
+    """Read a user's own mesh and write what the solver reads."""
+    own = read_msh(spec.file, spec.unit)
+    log(f"mesh: {spec.file.name} has {len(own.cells):,} cells in {', '.join(own.regions)}")
+    origin = certificate.Origin({}, {}, frozenset(), False, 0.0, ())
+    content, warnings = certificate.certify(own, origin)
+    _write(spec, _measured(own), target, made_from, content, warnings, log)
+
+
+def prepare(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> tuple[Anatomy, Sizes]:
+    """Read the segmentation and decide how fine each region becomes."""
+    anatomy = from_image(spec, rim, log) if spec.image is not None else from_surfaces(spec, rim, log)
+    return anatomy, sizes_of(spec, rim, anatomy.extent)
+
+
+def _make(spec: MeshSpec, rim: Mapping[str, float], target: Path, made_from: str, log: Log) -> None:
+    """Go the whole line from the segmentation to the files."""
+    started = time.perf_counter()
+    anatomy, sizes = prepare(spec, rim, log)
+    cells = anatomy.cells(sizes)
+    if cells > MOST_CELLS:
+        raise MeshQualityError(
+            f"mesh.size: the mesh would have about {cells / 1e6:.0f} million cells and need about "
+            f"{cells * BYTES_PER_CELL / 1e9:.0f} GB; set larger sizes (at most {MOST_CELLS / 1e6:.0f} million cells are made)"
+        )
+    boundary = anatomy.surfaces(sizes, log)
+    log(f"mesh: {len(boundary.triangles):,} triangles ({time.perf_counter() - started:.0f} s)")
+    filling = fill(boundary, sizes, log=log)
+    made = named(boundary, filling, spec.regions() or ())
+    log(f"mesh: {len(made.cells):,} cells ({time.perf_counter() - started:.0f} s)")
+    content, warnings = certificate.certify(made, anatomy.origin)
+    made = _measured(made)
+    content["how"] = filling.how
+    content["seconds"] = round(time.perf_counter() - started, 2)
+    _write(spec, made, target, made_from, content, warnings, log)
+
+
+def _measured(bare: Tetrahedra) -> Tetrahedra:
+    """Return the mesh with the distance to each region's surface."""
+    fields = {name: getattr(bare, name) for name in bare.__dataclass_fields__}
+    return Tetrahedra(**{**fields, "distance": signed_distances(bare)})
+
+
+def _write(
+    spec: MeshSpec,
+    made: Tetrahedra,
+    target: Path,
+    made_from: str,
+    content: dict[str, object],
+    warnings: list[str],
+    log: Log,
+) -> None:
+    """Write .msh, certificate and, last, .h5, which says that all is done."""
+    for warning in warnings:
+        log(f"warning: {warning}")
+    said = spec.model_dump(mode="json")
+    head: dict[str, object] = {
+        "format": 1,
+        "mesh_hash": made.hash(),
+        "made_from": made_from,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "inputs": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in inputs(spec)},
+        "options": {key: said[key] for key in ("size", "cavities", "unit")},
+        "versions": _versions(),
+    }
+    certificate.write(target.with_suffix(".certificate.json"), {**head, **content})
+    if not spec.is_own:
+        write_msh(spec.file, made)
+    write_h5(target, made, made_from)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what makes a mesh."""
+    found = {}
+    for name in ("turgor", "gmsh", "numpy", "scipy", "numba"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def estimate(spec: MeshSpec, *, rim: Mapping[str, float] | None = None) -> tuple[int, float]:
+    """Return the expected number of cells, right within about a factor of two, and memory [GB] to make them.
+
+    Args:
+        spec: The `[mesh]` table; for a mesh of one's own the cells are counted.
+        rim: Region -> 1/α [mm] for each leaky region; used when `size` is "auto".
+    """
+    if spec.is_own:
+        cells = float(len(read_msh(spec.file, spec.unit).cells))
+    else:
+        anatomy, sizes = prepare(spec, rim or {}, _silent)
+        cells = anatomy.cells(sizes)
+    return int(np.ceil(cells)), float(cells * BYTES_PER_CELL / 1e9)

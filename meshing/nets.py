@@ -1,0 +1,299 @@
+"""Surface nets: one vertex a mixed cell, moved inside its cell, so that surfaces never cross.
+
+A cell is the cube between eight voxel centers. Each pair of unlike face neighbors gives a quadrilateral of the four
+cells around their common edge; it lies in the envelope of that edge (the four tetrahedra of the edge and two
+successive vertices), and envelopes do not overlap while each vertex is strictly inside its cell.
+
+Source: Gibson (1998) for the nets; Ju and Udeshi (2006) for envelopes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array, diags_array
+
+from turgor.meshing.boundary import Boundary
+from turgor.meshing.labels import CUT, PartGrid
+from turgor.meshing.offset import patch_offsets
+from turgor.meshing.tetrahedra import Floats, Integers
+
+MARGIN = 0.15
+SMOOTHING_ROUNDS = 15
+VOLUME_ROUNDS = 20
+SMALLEST_ANGLE = 12.0
+
+_RING = ((-1, -1), (0, -1), (0, 0), (-1, 0))
+
+
+@dataclass(frozen=True)
+class Net:
+    """Cells and quadrilaterals of a label grid, in voxel coordinates.
+
+    Attributes:
+        cells: Lowest corner of each mixed cell, shape (n, 3).
+        quads: Its four cells around each edge between unlike voxels, shape (q, 4).
+        sides: Part on the near and far side, shape (q, 2); the normal points to the second.
+        base: The near voxel, shape (q, 3).
+        axis: Direction from the near to the far voxel, shape (q,).
+        links: Weights with which neighbors are averaged, shape (n, n).
+        freedom: How far each vertex follows its neighbors in a round, shape (n,).
+    """
+
+    cells: Integers
+    quads: Integers
+    sides: Integers
+    base: Integers
+    axis: Integers
+    links: csr_array
+    freedom: Floats
+
+
+def surface_nets(grid: PartGrid) -> Boundary:
+    """Triangulate all surfaces between the parts of a grid, in millimeters.
+
+    Args:
+        grid: Padded by one voxel.
+
+    Returns:
+        Surfaces that do not cross, smooth, with the volumes of the voxels as far as cells allow.
+    """
+    net = _net(grid.parts)
+    points = _smoothed(net)
+    points = _with_volumes(net, points, grid)
+    points, triangles, sides = _triangulated(net, points)
+    world = points @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+    if np.linalg.det(grid.affine[:3, :3]) < 0:
+        triangles = triangles[:, ::-1]
+    turned = sides[:, 0] > sides[:, 1]
+    triangles = np.where(turned[:, None], triangles[:, ::-1], triangles)
+    return Boundary(world, triangles, np.sort(sides, axis=1), grid.list).cleaned()
+
+
+def _net(parts: NDArray[np.int32]) -> Net:
+    """Find mixed cells, quadrilaterals and the graph along which vertices are smoothed."""
+    shape = np.array(parts.shape) - 1
+    corner = parts[:-1, :-1, :-1]
+    mixed = np.zeros(tuple(shape), dtype=bool)
+    for i in range(1, 8):
+        mixed |= corner != parts[i >> 2 : shape[0] + (i >> 2), i >> 1 & 1 : shape[1] + (i >> 1 & 1), i & 1 : shape[2] + (i & 1)]
+    number = np.full(tuple(shape), -1, dtype=np.int64)
+    cells = np.argwhere(mixed)
+    number[mixed] = np.arange(len(cells))
+    quads, sides, base, axes = [], [], [], []
+    for axis in range(3):
+        q, s, b = _quads(parts, number, axis)
+        quads.append(q)
+        sides.append(s)
+        base.append(b)
+        axes.append(np.full(len(q), axis))
+    links, freedom = _links(parts, number, len(cells))
+    return Net(
+        cells, np.concatenate(quads), np.concatenate(sides), np.concatenate(base), np.concatenate(axes), links, freedom
+    )
+
+
+def _quads(parts: NDArray[np.int32], number: Integers, axis: int) -> tuple[Integers, Integers, Integers]:
+    """Return vertices, sides and near voxels of the quadrilaterals across one axis."""
+    near = [slice(1, -1)] * 3
+    far = [slice(1, -1)] * 3
+    near[axis], far[axis] = slice(0, -1), slice(1, None)
+    one, two = parts[tuple(near)], parts[tuple(far)]
+    where = np.argwhere(one != two)
+    sides = np.stack([one[tuple(where.T)], two[tuple(where.T)]], axis=1).astype(np.int64)
+    where += 1
+    where[:, axis] -= 1
+    e, f = (axis + 1) % 3, (axis + 2) % 3
+    quads = np.empty((len(where), 4), dtype=np.int64)
+    for i, (step_e, step_f) in enumerate(_RING):
+        cell = where.copy()
+        cell[:, e] += step_e
+        cell[:, f] += step_f
+        quads[:, i] = number[tuple(cell.T)]
+    return quads, sides, where
+
+
+def _links(parts: NDArray[np.int32], number: Integers, n_cells: int) -> tuple[csr_array, Floats]:
+    """Link cells whose common face is mixed; junction vertices follow junctions only."""
+    rows: list[Integers] = []
+    degrees: list[Integers] = []
+    for axis in range(3):
+        e, f = (axis + 1) % 3, (axis + 2) % 3
+        low, high = [slice(None)] * 3, [slice(None)] * 3
+        low[axis], high[axis] = slice(0, -1), slice(1, None)
+        one, two = number[tuple(low)], number[tuple(high)]
+        both = (one >= 0) & (two >= 0)
+        face = []
+        for step_e, step_f in ((0, 0), (1, 0), (1, 1), (0, 1)):
+            part = [slice(None)] * 3
+            part[axis] = slice(1, -1)
+            part[e] = slice(step_e, parts.shape[e] - 1 + step_e)
+            part[f] = slice(step_f, parts.shape[f] - 1 + step_f)
+            face.append(parts[tuple(part)][both])
+        degree = sum((face[i] != face[i - 1]).astype(np.int64) for i in range(4))
+        kept = degree > 0
+        rows.append(np.stack([one[both][kept], two[both][kept]], axis=1))
+        degrees.append(degree[kept])
+    edges, junction = np.concatenate(rows), np.concatenate(degrees) > 2
+    edges, junction = np.concatenate([edges, edges[:, ::-1]]), np.concatenate([junction, junction])
+    count = np.bincount(edges[junction, 0], minlength=n_cells)
+    used = junction | (count[edges[:, 0]] == 0)
+    links = coo_array((np.ones(int(used.sum())), (edges[used, 0], edges[used, 1])), shape=(n_cells, n_cells)).tocsr()
+    total = np.maximum(links.sum(axis=1), 1.0)
+    freedom = np.where((count == 0) | (count == 2), 0.8, 0.3) * (links.sum(axis=1) > 0)
+    return csr_array(diags_array(1.0 / total) @ links), np.asarray(freedom)
+
+
+def _inside(net: Net, points: Floats) -> Floats:
+    """Return the points moved back into their cells."""
+    return np.clip(points, net.cells + MARGIN, net.cells + 1.0 - MARGIN)
+
+
+def _smoothed(net: Net) -> Floats:
+    """Relax each vertex towards the mean of its neighbors, inside its cell."""
+    points = net.cells + 0.5
+    for _ in range(SMOOTHING_ROUNDS):
+        points = _inside(net, points + net.freedom[:, None] * (net.links @ points - points))
+    return np.asarray(points)
+
+
+def _with_volumes(net: Net, points: Floats, grid: PartGrid) -> Floats:
+    """Offset each patch along its normal until every part has the volume of its voxels, as far as cells allow."""
+    count = len(grid.list)
+    key = np.sort(net.sides, axis=1) @ np.array([count, 1])
+    found, patch = np.unique(key, return_inverse=True)
+    patch = patch.reshape(-1)
+    pairs = np.stack([found // count, found % count], axis=1)
+    sign = np.where(net.sides[:, 0] < net.sides[:, 1], 1.0, -1.0)
+    wanted = np.bincount(grid.parts.ravel(), minlength=count).astype(np.float64)
+    wanted[:2] = np.nan
+    free = (pairs != CUT).all(axis=1)
+    corner = _Corners.of(net, patch, len(pairs), len(points))
+    for _ in range(VOLUME_ROUNDS):
+        normal, volume = _quad_measures(points, net.quads)
+        area = np.bincount(patch, np.linalg.norm(normal, axis=1), len(pairs)) * free
+        spanned = np.bincount(patch, sign * volume, len(pairs))
+        held = np.bincount(pairs[:, 0], spanned, count) - np.bincount(pairs[:, 1], spanned, count)
+        offset = patch_offsets(pairs, area, wanted - held)
+        points = _inside(net, points + corner.moved(normal * sign[:, None], offset))
+    return points
+
+
+@dataclass(frozen=True)
+class _Corners:
+    """The (vertex, patch) pairs of a net, along which patches push their vertices."""
+
+    gather: csr_array
+    vertex: Integers
+    patch: Integers
+    n_points: int
+
+    @classmethod
+    def of(cls, net: Net, patch: Integers, n_patches: int, n_points: int) -> _Corners:
+        """Find the pairs."""
+        key = net.quads.ravel() * n_patches + np.repeat(patch, 4)
+        pairs, inverse = np.unique(key, return_inverse=True)
+        quad = np.repeat(np.arange(len(patch)), 4)
+        gather = coo_array((np.ones(len(quad)), (inverse.reshape(-1), quad)), shape=(len(pairs), len(patch))).tocsr()
+        return cls(gather, pairs // n_patches, pairs % n_patches, n_points)
+
+    def moved(self, normal: Floats, offset: Floats) -> Floats:
+        """Return the displacement of each vertex: the sum of offset times unit normal over its patches."""
+        pushed = self.gather @ normal
+        pushed *= (offset[self.patch] / np.maximum(np.linalg.norm(pushed, axis=1), 1e-12))[:, None]
+        return np.stack([np.bincount(self.vertex, pushed[:, i], self.n_points) for i in range(3)], axis=1)
+
+
+def _quad_measures(points: Floats, quads: Integers) -> tuple[Floats, Floats]:
+    """Return area vectors, shape (q, 3), and the volumes they span with the origin, the mean of both diagonals."""
+    a, b, c, d = (points[quads[:, i]] for i in range(4))
+    normal = 0.5 * np.cross(c - a, d - b)
+    triple = sum(
+        np.einsum("ij,ij->i", np.cross(u, v), w) for u, v, w in ((a, b, c), (a, c, d), (a, b, d), (b, c, d))
+    )
+    return normal, np.asarray(triple / 12.0)
+
+
+def _triangulated(net: Net, points: Floats) -> tuple[Floats, Integers, Integers]:
+    """Cut quadrilaterals into triangles inside their envelopes, and round off sharp ones."""
+    for _ in range(6):
+        all_points, triangles, quad = _cut(net, points)
+        corner = all_points[triangles]
+        sharp = smallest_angles(corner) < SMALLEST_ANGLE
+        vertices = np.unique(triangles[sharp])
+        vertices = vertices[vertices < len(points)]
+        if not len(vertices):
+            break
+        points = points.copy()
+        points[vertices] += 0.35 * (net.cells[vertices] + 0.5 - points[vertices])
+    all_points, triangles, quad = _cut(net, points)
+    return all_points, triangles, net.sides[quad]
+
+
+def smallest_angles(corner: Floats) -> Floats:
+    """Return the smallest angle of each triangle [degrees], from its corners of shape (t, 3, 3)."""
+    side = [corner[:, (i + 1) % 3] - corner[:, i] for i in range(3)]
+    length = [np.maximum(np.linalg.norm(s, axis=1), 1e-300) for s in side]
+    cosine = [
+        -np.einsum("ij,ij->i", side[i], side[i - 1]) / (length[i] * length[i - 1]) for i in range(3)
+    ]
+    return np.asarray(np.degrees(np.arccos(np.clip(np.max(cosine, axis=0), -1.0, 1.0))))
+
+
+def _cut(net: Net, points: Floats) -> tuple[Floats, Integers, Integers]:
+    """Return points (fan centers appended), triangles and the quadrilateral of each."""
+    e, f = (net.axis + 1) % 3, (net.axis + 2) % 3
+    row = np.arange(len(net.quads))
+    local = points[net.quads] - net.base[:, None, :]
+    ring = np.stack([local[row, :, e], local[row, :, f], local[row, :, net.axis]], axis=2)
+    even, odd = _diagonal_fits(ring, 0), _diagonal_fits(ring, 1)
+    a, b, c, d = (points[net.quads[:, i]] for i in range(4))
+    angle_even = np.minimum(smallest_angles(np.stack([a, b, c], 1)), smallest_angles(np.stack([a, c, d], 1)))
+    angle_odd = np.minimum(smallest_angles(np.stack([b, c, d], 1)), smallest_angles(np.stack([b, d, a], 1)))
+    use_even = even & (~odd | (angle_even >= angle_odd))
+    use_odd = odd & ~use_even
+    fan = ~(even | odd)
+    center = net.base[fan].astype(np.float64)
+    center[np.arange(len(center)), net.axis[fan]] += np.clip(ring[fan][:, :, 2].mean(axis=1), 0.2, 0.8)
+    hub = len(points) + np.arange(len(center))
+    quads = net.quads
+    triangles = [quads[use_even][:, [0, 1, 2]], quads[use_even][:, [0, 2, 3]]]
+    triangles += [quads[use_odd][:, [1, 2, 3]], quads[use_odd][:, [1, 3, 0]]]
+    source = [row[use_even]] * 2 + [row[use_odd]] * 2
+    for i in range(4):
+        triangles.append(np.stack([quads[fan][:, i], quads[fan][:, (i + 1) % 4], hub], axis=1))
+        source.append(row[fan])
+    return np.concatenate([points, center]), np.concatenate(triangles), np.concatenate(source)
+
+
+def _cross(a: Floats, b: Floats) -> Floats:
+    """Return the planar cross product of the first two components."""
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+
+
+def _diagonal_fits(ring: Floats, start: int) -> NDArray[np.bool_]:
+    """Say whether two triangles along a diagonal stay in the envelope of the edge.
+
+    Args:
+        ring: The four vertices seen from the near voxel, edge along the last component from 0 to 1, shape (q, 4, 3).
+        start: First vertex of the diagonal, 0 or 1.
+    """
+    one, left, two, right = (ring[:, (start + i) % 4] for i in range(4))
+    across = _cross(two - one, -one) > 0
+    near = np.where(across[:, None], left, right)
+    far = np.where(across[:, None], right, left)
+    slope = _cross(two - one, near)
+    t = -_cross(one, near) / np.where(np.abs(slope) < 1e-12, 1e-12, slope)
+    crossing = one + t[:, None] * (two - one)
+    r = (crossing[:, :2] * near[:, :2]).sum(axis=1) / (near[:, :2] ** 2).sum(axis=1)
+    low, high = r * near[:, 2], 1.0 - r + r * near[:, 2]
+    weights = np.stack([_cross(two, far), _cross(far, one), _cross(one, two)], axis=1)
+    total = weights.sum(axis=1)
+    heights = np.stack([one[:, 2], two[:, 2], far[:, 2]], axis=1)
+    pierce = (weights * heights).sum(axis=1) / np.where(np.abs(total) < 1e-12, 1e-12, total)
+    slack = 0.02
+    inside = (r >= -1e-9) & (r < 1.0 - slack) & (crossing[:, 2] > low + slack * (1 - r)) & (crossing[:, 2] < high - slack * (1 - r))
+    return np.asarray(inside & (pierce > slack) & (pierce < 1.0 - slack))
+

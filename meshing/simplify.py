@@ -1,0 +1,628 @@
+"""Fewer triangles without losing a contact: edge collapse that keeps the topology of all patches and junctions.
+
+A collapse u -> v moves the triangles of u to v, which stays. It must keep the link condition (and that of the junction
+curves), stay near the original planes, turn no normal, make no sharp triangle and no sharp edge, and cross nothing.
+
+Source: Dey et al. (1999) for the link condition of complexes; Garland and Heckbert (1997) for quadrics.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from turgor.meshing.boundary import Boundary
+from turgor.meshing.compiled import compiled
+from turgor.meshing.crossing import Grid, apart, cross, fill_grid, grid_of, insert
+from turgor.meshing.tetrahedra import Floats, Integers
+
+SWEEPS = 12
+STAR = 96
+LONGEST = 1.5
+COS_TURN = 0.5
+COS_SHARP = float(np.cos(np.radians(22.0)))
+COS_GOOD = float(np.cos(np.radians(40.0)))
+COS_FOLD = float(np.cos(np.radians(25.0)))
+
+
+class Surface(NamedTuple):
+    """Triangles while they change.
+
+    Attributes:
+        points: Shape (n, 3); the last one belongs to no triangle and is a place to try.
+        triangles: Shape (t, 3).
+        patch: Shape (t,).
+        alive: 1 for a triangle that is there, shape (t,).
+        head: First corner (3 t + i) at each vertex, -1 for none, shape (n,).
+        following: Next corner at the same vertex, shape (3 t,).
+        target: Wanted edge length by vertex.
+        tolerance: Largest distance from the original planes by vertex.
+        planes: Sum of squared distances to the planes and, from column 11, lines met so far: ten coefficients and their
+            weight each, shape (n, 22).
+    """
+
+    points: Floats
+    triangles: Integers
+    patch: Integers
+    alive: Integers
+    head: Integers
+    following: Integers
+    target: Floats
+    tolerance: Floats
+    planes: Floats
+
+
+class Star(NamedTuple):
+    """The triangles at a vertex and its neighbors: how many triangles at each edge, and whether it is a junction."""
+
+    size: Integers
+    triangles: Integers
+    neighbors: Integers
+    count: Integers
+    patch: Integers
+    junction: Integers
+
+
+def collapsed(boundary: Boundary, target: Floats, tolerance: Floats, width: float, seed: int = 0) -> Boundary:
+    """Collapse edges until they are about as long as wanted.
+
+    Args:
+        boundary: Surfaces that do not cross.
+        target: Wanted edge length at each point [mm].
+        tolerance: How far the surface may move at each point [mm].
+        width: Usual edge length now [mm].
+        seed: Of the order in which vertices are tried.
+
+    Returns:
+        Surfaces with the same patches, junctions and contacts.
+    """
+    _, patch = boundary.patches()
+    triangles = boundary.triangles.astype(np.int64).copy()
+    count = len(boundary.points)
+    order = np.argsort(triangles.ravel(), kind="stable")
+    head = np.full(count + 1, -1, dtype=np.int64)
+    following = np.full(3 * len(triangles), -1, dtype=np.int64)
+    owner = triangles.ravel()[order]
+    same = owner[1:] == owner[:-1]
+    following[order[:-1][same]] = order[1:][same]
+    first = np.concatenate([[True], ~same])
+    head[owner[first]] = order[first]
+    state = Surface(
+        np.concatenate([boundary.points, np.zeros((1, 3))]),
+        triangles,
+        patch.astype(np.int64),
+        np.ones(len(triangles), dtype=np.int64),
+        head,
+        following,
+        np.append(target, 0.0),
+        np.append(tolerance, 0.0),
+        np.zeros((count + 1, 22)),
+    )
+    _gather_planes(state)
+    grid = grid_of(boundary.points, 1.6 * width, 24 * len(triangles) + 10_000)
+    random = np.random.default_rng(seed)
+    for sweep in range(SWEEPS):
+        reach = min(1.0, 0.5 + 0.5 * sweep / max(SWEEPS - 3, 1))
+        grid = _refilled(grid, state)
+        done = _sweep(state, grid, random.permutation(count), reach)
+        grid = _refilled(grid, state)
+        _relax(state, grid, random.permutation(count))
+        if done < 0.001 * count and reach == 1.0:
+            break
+    kept = state.alive == 1
+    return Boundary(state.points[:-1], state.triangles[kept], boundary.sides[kept], boundary.parts).cleaned()
+
+
+def _refilled(grid: Grid, state: Surface) -> Grid:
+    """List the living triangles anew, with more room where it is needed."""
+    while not fill_grid(grid, state.points, state.triangles, state.alive) or grid.used[0] > 0.6 * len(grid.triangle):
+        room = 2 * len(grid.triangle)
+        grid = grid._replace(triangle=np.empty(room, dtype=np.int64), following=np.empty(room, dtype=np.int64))
+    return grid
+
+
+@compiled
+def _add_plane(row: Floats, nx: float, ny: float, nz: float, d: float, weight: float) -> None:
+    """Add weight x (n . x + d)² to a quadric."""
+    row[0] += weight * nx * nx
+    row[1] += weight * nx * ny
+    row[2] += weight * nx * nz
+    row[3] += weight * nx * d
+    row[4] += weight * ny * ny
+    row[5] += weight * ny * nz
+    row[6] += weight * ny * d
+    row[7] += weight * nz * nz
+    row[8] += weight * nz * d
+    row[9] += weight * d * d
+    row[10] += weight
+
+
+@compiled
+def _off(row: Floats, p: Floats) -> float:
+    """Return the mean squared distance of a point to the planes of a quadric."""
+    if row[10] <= 0:
+        return 0.0
+    x, y, z = p[0], p[1], p[2]
+    total = row[0] * x * x + row[4] * y * y + row[7] * z * z + row[9]
+    total += 2 * (row[1] * x * y + row[2] * x * z + row[5] * y * z + row[3] * x + row[6] * y + row[8] * z)
+    return total / row[10]
+
+
+@compiled
+def _normal(points: Floats, a: int, b: int, c: int, out: Floats) -> float:
+    """Write the unit normal of a triangle; return its area."""
+    ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+    wx, wy, wz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
+    out[0], out[1], out[2] = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
+    length = np.sqrt(out[0] ** 2 + out[1] ** 2 + out[2] ** 2)
+    if length > 0:
+        out[0] /= length
+        out[1] /= length
+        out[2] /= length
+    return 0.5 * length
+
+
+@compiled
+def _new_star() -> Star:
+    """Return room for a star."""
+    return Star(
+        np.zeros(2, dtype=np.int64),
+        np.empty(STAR, dtype=np.int64),
+        np.empty(2 * STAR, dtype=np.int64),
+        np.empty(2 * STAR, dtype=np.int64),
+        np.empty(2 * STAR, dtype=np.int64),
+        np.empty(2 * STAR, dtype=np.int64),
+    )
+
+
+@compiled
+def _index(star: Star, w: int) -> int:
+    """Return the position of a neighbor, -1 when it is none."""
+    for i in range(star.size[1]):
+        if star.neighbors[i] == w:
+            return i
+    return -1
+
+
+@compiled
+def _look(state: Surface, u: int, star: Star) -> bool:
+    """Gather the star of a vertex; say whether it fits the room."""
+    star.size[0], star.size[1] = 0, 0
+    corner = state.head[u]
+    while corner >= 0:
+        t = corner // 3
+        corner_next = state.following[corner]
+        if state.alive[t] == 1:
+            if star.size[0] >= STAR:
+                return False
+            star.triangles[star.size[0]] = t
+            star.size[0] += 1
+            for i in range(3):
+                w = state.triangles[t, i]
+                if w == u:
+                    continue
+                at = _index(star, w)
+                if at < 0:
+                    at = star.size[1]
+                    star.size[1] += 1
+                    star.neighbors[at], star.count[at], star.patch[at], star.junction[at] = w, 0, state.patch[t], 0
+                star.count[at] += 1
+                if state.patch[t] != star.patch[at]:
+                    star.junction[at] = 1
+        corner = corner_next
+    for i in range(star.size[1]):
+        if star.count[i] != 2:
+            star.junction[i] = 1
+    return True
+
+
+@compiled
+def _gather_planes(state: Surface) -> None:
+    """Give each vertex the planes of its triangles and the lines of its junction edges."""
+    star = _new_star()
+    normal = np.empty(3)
+    for u in range(len(state.points)):
+        if not _look(state, u, star):
+            continue
+        for i in range(star.size[0]):
+            t = star.triangles[i]
+            area = _normal(state.points, state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2], normal)
+            d = -(normal[0] * state.points[u, 0] + normal[1] * state.points[u, 1] + normal[2] * state.points[u, 2])
+            _add_plane(state.planes[u, :11], normal[0], normal[1], normal[2], d, area)
+        for i in range(star.size[1]):
+            if star.junction[i] == 1:
+                _add_line(state.planes[u, 11:], state.points[u], state.points[star.neighbors[i]])
+
+
+@compiled
+def _add_line(row: Floats, p: Floats, q: Floats) -> None:
+    """Add length x (squared distance to the line pq): two planes that meet in it, counted as one."""
+    dx, dy, dz = q[0] - p[0], q[1] - p[1], q[2] - p[2]
+    length = np.sqrt(dx * dx + dy * dy + dz * dz) + 1e-300
+    dx, dy, dz = dx / length, dy / length, dz / length
+    if abs(dx) <= abs(dy) and abs(dx) <= abs(dz):
+        ax, ay, az = 0.0, dz, -dy
+    elif abs(dy) <= abs(dz):
+        ax, ay, az = -dz, 0.0, dx
+    else:
+        ax, ay, az = dy, -dx, 0.0
+    scale = np.sqrt(ax * ax + ay * ay + az * az)
+    ax, ay, az = ax / scale, ay / scale, az / scale
+    bx, by, bz = dy * az - dz * ay, dz * ax - dx * az, dx * ay - dy * ax
+    _add_plane(row, ax, ay, az, -(ax * p[0] + ay * p[1] + az * p[2]), length)
+    _add_plane(row, bx, by, bz, -(bx * p[0] + by * p[1] + bz * p[2]), length)
+    row[10] -= length
+
+
+@compiled
+def _third(state: Surface, t: int, u: int, w: int) -> int:
+    """Return the vertex of a triangle that is neither u nor w."""
+    for i in range(3):
+        x = state.triangles[t, i]
+        if x != u and x != w:
+            return int(x)
+    return -1
+
+
+@compiled
+def _has(state: Surface, t: int, w: int) -> bool:
+    """Say whether a triangle has a vertex."""
+    return bool(state.triangles[t, 0] == w or state.triangles[t, 1] == w or state.triangles[t, 2] == w)
+
+
+@compiled
+def _walk(state: Surface, star: Star, u: int, start: int, w: int) -> int:
+    """Count the triangles from one, which has the edge uw, across ordinary edges to a junction or back to the start."""
+    t, steps = start, 0
+    while steps <= star.size[0]:
+        steps += 1
+        x = _third(state, t, u, w)
+        if star.junction[_index(star, x)] == 1:
+            return steps
+        across = -1
+        for i in range(star.size[0]):
+            if star.triangles[i] != t and _has(state, star.triangles[i], x):
+                across = star.triangles[i]
+        if across < 0 or across == start:
+            return steps
+        t, w = across, x
+    return steps
+
+
+@compiled
+def _kind(state: Surface, u: int, star: Star) -> int:
+    """Return 0 for a vertex inside a patch, 1 on a junction curve, 2 for one that must stay."""
+    junctions, first = 0, -1
+    for i in range(star.size[1]):
+        if star.junction[i] == 1:
+            junctions += 1
+            if first < 0:
+                first = star.neighbors[i]
+    if star.size[0] < 3 or (junctions != 0 and junctions != 2):
+        return 2
+    walked = 0
+    if junctions == 0:
+        t = star.triangles[0]
+        w = state.triangles[t, 0] if state.triangles[t, 0] != u else state.triangles[t, 1]
+        walked = _walk(state, star, u, t, w)
+    else:
+        for i in range(star.size[0]):
+            if _has(state, star.triangles[i], first):
+                walked += _walk(state, star, u, star.triangles[i], first)
+    if walked != star.size[0]:
+        return 2
+    return 0 if junctions == 0 else 1
+
+
+@compiled
+def _keeps_topology(state: Surface, u: int, v: int, kind: int, one: Star, two: Star) -> bool:
+    """Say whether u -> v keeps the complex and its junction curves as they are."""
+    common = 0
+    for i in range(one.size[1]):
+        if _index(two, one.neighbors[i]) >= 0:
+            common += 1
+    if common != one.count[_index(one, v)]:
+        return False
+    for i in range(one.size[0]):
+        t = one.triangles[i]
+        if _has(state, t, v):
+            continue
+        x = state.triangles[t, 0] if state.triangles[t, 0] != u else state.triangles[t, 1]
+        y = _third(state, t, u, x)
+        for j in range(two.size[0]):
+            if _has(state, two.triangles[j], x) and _has(state, two.triangles[j], y):
+                return False
+    if kind == 1:
+        if one.junction[_index(one, v)] == 0:
+            return False
+        for i in range(one.size[1]):
+            if one.junction[i] == 1 and one.neighbors[i] != v:
+                at = _index(two, one.neighbors[i])
+                if at >= 0 and two.junction[at] == 1:
+                    return False
+    return True
+
+
+@compiled
+def _largest_cosine(points: Floats, a: int, b: int, c: int) -> float:
+    """Return the cosine of the smallest angle of a triangle."""
+    x = (points[b, 0] - points[c, 0]) ** 2 + (points[b, 1] - points[c, 1]) ** 2 + (points[b, 2] - points[c, 2]) ** 2
+    y = (points[a, 0] - points[c, 0]) ** 2 + (points[a, 1] - points[c, 1]) ** 2 + (points[a, 2] - points[c, 2]) ** 2
+    z = (points[b, 0] - points[a, 0]) ** 2 + (points[b, 1] - points[a, 1]) ** 2 + (points[b, 2] - points[a, 2]) ** 2
+    tiny = 1e-300
+    one = (y + z - x) / (2 * np.sqrt(y * z) + tiny)
+    two = (x + z - y) / (2 * np.sqrt(x * z) + tiny)
+    return max(one, two, (x + y - z) / (2 * np.sqrt(x * y) + tiny))
+
+
+@compiled
+def _new_triangles(state: Surface, u: int, v: int, star: Star, made: Integers) -> int:
+    """Write the triangles that u -> v would make; return how many, or -1 when one is bad by itself."""
+    points, count = state.points, 0
+    before, after = np.empty(3), np.empty(3)
+    worst = COS_SHARP
+    for i in range(star.size[0]):
+        t = star.triangles[i]
+        a, b, c = state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2]
+        worst = max(worst, _largest_cosine(points, a, b, c))
+    longest = LONGEST * max(state.target[v], state.target[u])
+    for i in range(star.size[0]):
+        t = star.triangles[i]
+        if _has(state, t, v):
+            continue
+        a, b, c = state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2]
+        _normal(points, a, b, c, before)
+        for j in range(3):
+            made[count, j] = v if state.triangles[t, j] == u else state.triangles[t, j]
+        a, b, c = made[count, 0], made[count, 1], made[count, 2]
+        area = _normal(points, a, b, c, after)
+        turn = before[0] * after[0] + before[1] * after[1] + before[2] * after[2]
+        if area <= 0 or turn < COS_TURN or _largest_cosine(points, a, b, c) > worst:
+            return -1
+        for j in range(3):
+            w = made[count, j]
+            if w != v and _length2(points, v, w) > longest * longest:
+                return -1
+        count += 1
+    return count
+
+
+@compiled
+def _length2(points: Floats, a: int, b: int) -> float:
+    """Return the squared length of an edge."""
+    x, y, z = points[a, 0] - points[b, 0], points[a, 1] - points[b, 1], points[a, 2] - points[b, 2]
+    return float(x * x + y * y + z * z)
+
+
+@compiled
+def _folded(points: Floats, one: Integers, two: Integers) -> bool:
+    """Say whether two triangles with a common edge meet at a sharp angle."""
+    a = b = p = q = -1
+    for i in range(3):
+        shared = False
+        for j in range(3):
+            if one[i] == two[j]:
+                shared = True
+        if shared:
+            a, b = (one[i], b) if a < 0 else (a, one[i])
+        else:
+            p = one[i]
+    for j in range(3):
+        if two[j] != a and two[j] != b:
+            q = two[j]
+    if a < 0 or b < 0 or p < 0 or q < 0:
+        return False
+    edge, u, w = points[b] - points[a], points[p] - points[a], points[q] - points[a]
+    square = (edge * edge).sum() + 1e-300
+    u = u - edge * ((u * edge).sum() / square)
+    w = w - edge * ((w * edge).sum() / square)
+    return bool((u * w).sum() > COS_FOLD * np.sqrt((u * u).sum() * (w * w).sum()))
+
+
+@compiled
+def _folds(state: Surface, u: int, v: int, one: Star, two: Star, made: Integers, count: int) -> bool:
+    """Say whether a new triangle meets one that shares an edge with it at a sharp angle."""
+    corners = np.empty(3, dtype=np.int64)
+    for i in range(count):
+        for j in range(i):
+            if _folded(state.points, made[i], made[j]):
+                return True
+        for j in range(two.size[0]):
+            if not _has(state, two.triangles[j], u) and _folded(state.points, made[i], state.triangles[two.triangles[j]]):
+                return True
+        x = made[i, 0] if made[i, 0] != v else made[i, 1]
+        y = made[i, 0] + made[i, 1] + made[i, 2] - v - x
+        corner = state.head[x]
+        while corner >= 0:
+            t = corner // 3
+            if state.alive[t] == 1 and _has(state, t, y) and not _has(state, t, u) and not _has(state, t, v):
+                corners[:] = state.triangles[t]
+                if _folded(state.points, made[i], corners):
+                    return True
+            corner = state.following[corner]
+    return False
+
+
+@compiled
+def _meets(state: Surface, grid: Grid, u: int, made: Integers, count: int, mark: Integers) -> bool:
+    """Say whether a new triangle crosses one that is there, or another new one."""
+    points = state.points
+    for i in range(count):
+        for j in range(i):
+            if cross(points, made[i], made[j]):
+                return True
+    low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
+    mark[-1] += 1
+    for i in range(count):
+        for k in range(3):
+            a, b, c = points[made[i, 0], k], points[made[i, 1], k], points[made[i, 2], k]
+            low[k] = int((min(a, b, c) - grid.origin[k]) / grid.width)
+            high[k] = int((max(a, b, c) - grid.origin[k]) / grid.width)
+        for x in range(low[0], high[0] + 1):
+            for y in range(low[1], high[1] + 1):
+                for z in range(low[2], high[2] + 1):
+                    entry = grid.head[(x * grid.shape[1] + y) * grid.shape[2] + z]
+                    while entry >= 0:
+                        t = grid.triangle[entry]
+                        entry = grid.following[entry]
+                        if mark[t] == mark[-1] or state.alive[t] == 0:
+                            continue
+                        mark[t] = mark[-1]
+                        if _has(state, t, u):
+                            continue
+                        for j in range(count):
+                            other = state.triangles[t]
+                            if not apart(points, made[j], other) and cross(points, made[j], other):
+                                return True
+    return False
+
+
+@compiled
+def _move(state: Surface, grid: Grid, u: int, v: int) -> bool:
+    """Do the collapse; say whether the grid had room."""
+    room = True
+    corner = state.head[u]
+    state.head[u] = -1
+    while corner >= 0:
+        t = corner // 3
+        following = state.following[corner]
+        if state.alive[t] == 1:
+            if _has(state, t, v):
+                state.alive[t] = 0
+            else:
+                state.triangles[t, corner - 3 * t] = v
+                state.following[corner] = state.head[v]
+                state.head[v] = corner
+                a, b, c = state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2]
+                room = insert(grid, t, state.points[a], state.points[b], state.points[c]) and room
+        corner = following
+    for i in range(22):
+        state.planes[v, i] += state.planes[u, i]
+    state.tolerance[v] = min(state.tolerance[v], state.tolerance[u])
+    return room
+
+
+@compiled
+def _near(state: Surface, u: int, v: int, kind: int) -> bool:
+    """Say whether v is close enough to the planes and lines of u."""
+    limit = state.tolerance[u] ** 2
+    if _off(state.planes[u, :11], state.points[v]) > limit:
+        return False
+    return kind == 0 or _off(state.planes[u, 11:], state.points[v]) <= limit
+
+
+@compiled
+def _sweep(state: Surface, grid: Grid, order: Integers, reach: float) -> int:
+    """Try each vertex once, shortest edge first; return the number of collapses, stop when the grid is full."""
+    one, two = _new_star(), _new_star()
+    made = np.empty((STAR, 3), dtype=np.int64)
+    mark = np.zeros(len(state.triangles) + 1, dtype=np.int64)
+    done = 0
+    for u in order:
+        if state.head[u] < 0 or not _look(state, u, one):
+            continue
+        kind = _kind(state, u, one)
+        if kind == 2:
+            continue
+        lengths = np.empty(one.size[1])
+        for i in range(one.size[1]):
+            lengths[i] = _length2(state.points, u, one.neighbors[i])
+        for i in np.argsort(lengths):
+            v = one.neighbors[i]
+            limit = reach * min(state.target[u], state.target[v])
+            if lengths[i] > limit * limit:
+                break
+            if (kind == 1 and one.junction[i] == 0) or not _near(state, u, v, kind) or not _look(state, v, two):
+                continue
+            if not _keeps_topology(state, u, v, kind, one, two):
+                continue
+            count = _new_triangles(state, u, v, one, made)
+            if count < 0 or _folds(state, u, v, one, two, made, count):
+                continue
+            if _meets(state, grid, u, made, count, mark):
+                continue
+            done += 1
+            if not _move(state, grid, u, v):
+                return done
+            break
+    return done
+
+
+@compiled
+def _place(state: Surface, u: int, star: Star, spare: int) -> None:
+    """Put the spare point at the mean of the neighbors of u, in the plane of its triangles."""
+    points = state.points
+    normal, mean, n = np.zeros(3), np.zeros(3), np.empty(3)
+    for i in range(star.size[0]):
+        t = star.triangles[i]
+        area = _normal(points, state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2], n)
+        normal += area * n
+    for i in range(star.size[1]):
+        mean += points[star.neighbors[i]]
+    shift = mean / star.size[1] - points[u]
+    normal /= np.sqrt((normal * normal).sum()) + 1e-300
+    points[spare] = points[u] + shift - normal * (shift * normal).sum()
+    points[spare] += normal * _lift(state.planes[u], points[spare], normal)
+    state.target[spare], state.tolerance[spare] = state.target[u], state.tolerance[u]
+
+
+@compiled
+def _lift(row: Floats, p: Floats, n: Floats) -> float:
+    """Return how far to go from p along n to be nearest to the planes of a quadric."""
+    gx = row[0] * p[0] + row[1] * p[1] + row[2] * p[2] + row[3]
+    gy = row[1] * p[0] + row[4] * p[1] + row[5] * p[2] + row[6]
+    gz = row[2] * p[0] + row[5] * p[1] + row[7] * p[2] + row[8]
+    steep = n[0] * (row[0] * n[0] + 2 * (row[1] * n[1] + row[2] * n[2]))
+    steep += row[4] * n[1] * n[1] + row[7] * n[2] * n[2] + 2 * row[5] * n[1] * n[2]
+    if steep <= 1e-3 * row[10]:
+        return 0.0
+    return -(gx * n[0] + gy * n[1] + gz * n[2]) / steep
+
+
+@compiled
+def _worst(state: Surface, star: Star) -> float:
+    """Return the cosine of the smallest angle in a star."""
+    worst = -1.0
+    for i in range(star.size[0]):
+        t = star.triangles[i]
+        a, b, c = state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2]
+        worst = max(worst, _largest_cosine(state.points, a, b, c))
+    return worst
+
+
+@compiled
+def _relax(state: Surface, grid: Grid, order: Integers) -> int:
+    """Move vertices inside patches along the surface where that makes better triangles; return how many moved."""
+    one, two = _new_star(), _new_star()
+    two.size[:] = 0
+    made = np.empty((STAR, 3), dtype=np.int64)
+    mark = np.zeros(len(state.triangles) + 1, dtype=np.int64)
+    spare, moved = len(state.points) - 1, 0
+    for u in order:
+        if state.head[u] < 0 or not _look(state, u, one) or _kind(state, u, one) != 0:
+            continue
+        worst = _worst(state, one)
+        if worst < COS_GOOD:
+            continue
+        _place(state, u, one, spare)
+        if not _near(state, u, spare, 0):
+            continue
+        count = _new_triangles(state, u, spare, one, made)
+        if count < 0:
+            continue
+        better = -1.0
+        for i in range(count):
+            better = max(better, _largest_cosine(state.points, made[i, 0], made[i, 1], made[i, 2]))
+        if better >= worst or _folds(state, u, spare, one, two, made, count):
+            continue
+        if _meets(state, grid, u, made, count, mark):
+            continue
+        state.points[u] = state.points[spare]
+        moved += 1
+        for i in range(one.size[0]):
+            t = one.triangles[i]
+            a, b, c = state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2]
+            if not insert(grid, t, state.points[a], state.points[b], state.points[c]):
+                return moved
+    return moved
