@@ -77,7 +77,10 @@ class Coefficients:
         """Tell whether any of these parameters changes in time."""
         wanted = set(names)
         return any(
-            isinstance(given.value, Table) for region in self.values.values() for given in region.values() if given.parameter in wanted
+            isinstance(given.value, Table)
+            for region in self.values.values()
+            for given in region.values()
+            if given.parameter in wanted
         )
 
 
@@ -97,5 +100,7 @@ def _averaged(domain: Domain, region: str, given: Given, image: ImageMap) -> tup
     if not image.relative:
         return means * image.factor, []
     if not integral > 0:
-        return means, [f"the map {image.file.name} has mean {integral / volume:g} over the region, expected more than zero"]
+        return means, [
+            f"the map {image.file.name} has mean {integral / volume:g} over the region, expected more than zero"
+        ]
     return means * (given.number() * volume / integral), []

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from turgor.fem.domain import Domain, Surface
 from turgor.fem.spec import Condition, PhysicsSpec
 from turgor.materials.errors import CaseError, listed
-from turgor.materials.values import Quantity, Table
+from turgor.materials.quantity import Quantity
+from turgor.materials.values import Table
 
 SEALED = "sealed, not named"
 """What is said of an outer surface that no condition names."""
@@ -61,6 +62,10 @@ def on_surfaces(spec: PhysicsSpec, domain: Domain, *, inside: Iterable[str]) -> 
             surface = domain.surfaces[name]
             if name in found:
                 complaints.append(f"{where}.on: {name!r} has a condition already, by {found[name].where}")
+            elif surface.kind == "named" and surface.second is not None:
+                complaints.append(
+                    f"{where}.on: {name!r} lies inside the tissue; expected an outer surface or an interface"
+                )
             elif surface.second is not None and key not in inside:
                 complaints.append(f"{where}.{key}: not possible on {name!r}, which is solved on both sides")
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,11 @@ class Surface:
     area: float
     beyond: Ints
     beyond_opposite: Ints
+
+    def part(self, chosen: NDArray[np.bool_]) -> Surface:
+        """Return some of the facets under the same name; the area stays that of the whole."""
+        arrays = ("cells", "opposite", "area_vectors", "midpoints", "beyond", "beyond_opposite")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in arrays})
 
 
 class Domain:
@@ -188,12 +193,12 @@ def _share(total: int, comm: MPI.Comm) -> slice:
     return slice(*bounds)
 
 
-def _distribute(h5: h5py.File, comm: MPI.Comm) -> dmesh.Mesh:
+def _distribute(h5: h5py.File, comm: MPI.Comm) -> dmesh.Mesh[np.float64]:
     """Create the distributed mesh from this rank's share of the file."""
     cells = np.asarray(h5["cells"][_share(len(h5["cells"]), comm)], dtype=np.int64)
     points = np.asarray(h5["points"][_share(len(h5["points"]), comm)], dtype=np.float64)
     element = basix.ufl.element("Lagrange", "tetrahedron", 1, shape=(3,), dtype=np.float64)
-    mesh = dmesh.create_mesh(comm, cells, element, points, partitioner=_partitioner())
+    mesh = dmesh.create_mesh(comm, cells, element, points, partitioner=_partitioner())  # type: ignore[arg-type]
     mesh.topology.create_entities(2)
     mesh.topology.create_connectivity(3, 2)
     mesh.topology.create_connectivity(2, 3)
@@ -202,7 +207,7 @@ def _distribute(h5: h5py.File, comm: MPI.Comm) -> dmesh.Mesh:
 
 def _partitioner() -> Callable[..., Any]:
     """Return the partitioner that keeps a layer of ghost cells across facets."""
-    return dmesh.create_cell_partitioner(dmesh.GhostMode.shared_facet, 2)
+    return dmesh.create_cell_partitioner(dmesh.GhostMode.shared_facet, 2)  # type: ignore[call-arg]
 
 
 def _hash_rows(rows: NDArray[np.int64]) -> NDArray[np.uint64]:

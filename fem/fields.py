@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from turgor.fem.startup import MPI  # isort: skip  (MPI before DOLFINx)
 
-from dolfinx import fem
+from turgor.fem.assembly import Function
 
 Kind = Literal["P1", "DG0", "DG0vector"]
 
@@ -29,7 +29,7 @@ class Field:
     name: str
     unit: str
     label: str
-    function: fem.Function
+    function: Function
 
     @property
     def kind(self) -> Kind:

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from turgor.fem.startup import PETSc  # isort: skip  (MPI before DOLFINx)
 
+from turgor.fem.assembly import values_on_rows
+
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -26,7 +28,8 @@ class Graph:
 
     def __init__(self, matrix: PETSc.Mat) -> None:
         """Take the pattern of an assembled matrix; collective."""
-        self._pointer, self._columns, _ = matrix.getValuesCSR()
+        pointer, columns, _ = matrix.getValuesCSR()
+        self._pointer, self._columns = np.asarray(pointer, np.int64), np.asarray(columns, np.int64)
         start, end = matrix.getOwnershipRange()
         self.owned = end - start
         mine = (self._columns >= start) & (self._columns < end)
@@ -36,7 +39,8 @@ class Graph:
         ).astype(np.int64)
         self.row: Ints = np.repeat(np.arange(self.owned), np.diff(self._pointer)).astype(np.int64)
         self.diagonal: Ints = np.flatnonzero(self.row == self.column)
-        self._vector = PETSc.Vec().createGhost(ghosts, size=(self.owned, None), comm=matrix.comm)
+        numbers, size = ghosts.astype(PETSc.IntType), (self.owned, matrix.getSize()[0])
+        self._vector = PETSc.Vec().createGhost(numbers, size=size, comm=matrix.comm)  # type: ignore[arg-type]
 
     def values(self, matrix: PETSc.Mat) -> Array:
         """Return the values of a matrix of the same pattern on the edges."""
@@ -55,7 +59,7 @@ class Graph:
     def ghosted(self, owned: Array) -> Array:
         """Return nodal values with the ghosts' values behind them; collective."""
         self._vector.array[:] = owned
-        self._vector.ghostUpdate(addv=PETSc.InsertMode.INSERT, mode=PETSc.ScatterMode.FORWARD)
+        self._vector.ghostUpdate(addv=False, mode="forward")
         with self._vector.localForm() as local:
             return np.array(local.array)
 
@@ -75,8 +79,7 @@ class Graph:
 
     def fill(self, matrix: PETSc.Mat, edges: Array) -> None:
         """Set the values of a matrix of the same pattern; collective."""
-        matrix.setValuesCSR(self._pointer.astype(PETSc.IntType), self._columns.astype(PETSc.IntType), edges)
-        matrix.assemble()
+        values_on_rows(matrix, self._pointer, self._columns, edges)
 
     def destroy(self) -> None:
         """Free the vector; collective."""

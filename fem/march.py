@@ -30,11 +30,13 @@ class Stepped:
         time: Its end [s].
         length: Its length [s]; 0 at the start.
         output: Whether fields are written.
+        ahead: A good length for the next step [s]; 0 when none is known.
     """
 
     time: float
     length: float
     output: bool
+    ahead: float = 0.0
 
 
 def rounded(length: float) -> float:
@@ -45,22 +47,32 @@ def rounded(length: float) -> float:
     return float(f"{length:.1e}")
 
 
-def march(problems: Mapping[str, Problem], time: TimeSpec | None, output: OutputSpec) -> Iterator[Stepped]:
+def march(
+    problems: Mapping[str, Problem], time: TimeSpec | None, output: OutputSpec, after: Stepped | None = None
+) -> Iterator[Stepped]:
     """Start the problems and advance them together; collective. Without a time there is one row, t = 0.
+
+    Args:
+        problems: Name -> physics, each after those that it takes something from.
+        time: Until when, and in which steps.
+        output: How often fields are written.
+        after: The step after which to go on; the problems have been given the state at its end.
 
     Raises:
         NotConverged: The step became too small.
     """
-    for problem in problems.values():
-        problem.start()
-    yield Stepped(0.0, 0.0, True)
+    if after is None:
+        for problem in problems.values():
+            problem.start()
+        after = Stepped(0.0, 0.0, True)
+        yield after
     if time is None:
         return
     end = time.end.value
-    snapshots = _snapshots(output, end)
+    snapshots = _snapshots(output, time)
     jumps = {event for problem in problems.values() for event in problem.events() if event < end}
-    hits = sorted({hit for hit in (*jumps, *snapshots, *(stop.value for stop in time.stops), end) if hit > 0})
-    now, length = 0.0, 0.0
+    now, length = after.time, after.ahead
+    hits = sorted({hit for hit in (*jumps, *snapshots) if hit > now})
     for hit in hits:
         if now in jumps or now == 0.0:
             length = 0.0
@@ -74,14 +86,15 @@ def march(problems: Mapping[str, Problem], time: TimeSpec | None, output: Output
                 length = rounded(min(FIRST * (hit - now), shortest))
             begin = now
             now, length = _advance(problems, time, now, hit, length)
-            yield Stepped(now, now - begin, now in snapshots or now >= end)
+            yield Stepped(now, now - begin, now in snapshots or now >= end, length)
 
 
-def _snapshots(output: OutputSpec, end: float) -> frozenset[float]:
-    """Return the times at which fields are written."""
+def _snapshots(output: OutputSpec, time: TimeSpec) -> frozenset[float]:
+    """Return the times at which fields are written: every so often, and at the stops."""
+    end = time.end.value
     every = output.every.value if output.every else end / SNAPSHOTS
     count = int(end / every * (1 + 1e-12))
-    return frozenset({*(every * i for i in range(1, count + 1)), end} - {0.0})
+    return frozenset({*(every * i for i in range(1, count + 1)), *(stop.value for stop in time.stops), end})
 
 
 def _advance(

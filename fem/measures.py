@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -91,6 +91,7 @@ class Part:
     cells: NDArray[np.int64]
     volumes: Array
     volume: float
+    _weights: dict[int, tuple[object, Array]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, domain: Domain, region: str) -> Part:
@@ -102,8 +103,22 @@ class Part:
 
     def integral(self, scalar: Scalar, weight: Array | None = None) -> float:
         """Return the integral, weighted by a number for each local cell if given. Collective."""
-        volumes = self.volumes if weight is None else self.volumes * weight[self.cells]
-        return float(self.comm.allreduce(float(volumes @ scalar.corners(self.cells).mean(axis=1))))
+        if scalar.field.kind == "P1":
+            local = self._at_nodes(scalar, scalar.weight if weight is None else weight) @ scalar.field.values
+        else:
+            volumes = self.volumes if weight is None else self.volumes * weight[self.cells]
+            local = volumes @ scalar.corners(self.cells).mean(axis=1)
+        return float(self.comm.allreduce(float(local)))
+
+    def _at_nodes(self, scalar: Scalar, weight: Array | None) -> Array:
+        """Return what each node counts in an integral: a quarter of the weighted volumes round it, made once."""
+        key = id(weight)
+        if key not in self._weights:
+            volumes = self.volumes if weight is None else self.volumes * weight[self.cells]
+            nodes = scalar.field.dofmap[self.cells].ravel()
+            counts = np.bincount(nodes, np.repeat(volumes / 4, 4), minlength=len(scalar.field.values))
+            self._weights[key] = (weight, counts)
+        return self._weights[key][1]
 
     def mean(self, scalar: Scalar) -> float:
         """Return the average over the volume. Collective."""
@@ -111,11 +126,17 @@ class Part:
 
     def highest(self, scalar: Scalar) -> float:
         """Return the largest value. Collective."""
-        return float(self.comm.allreduce(float(scalar.corners(self.cells).max(initial=-np.inf)), op=MPI.MAX))
+        return float(self.comm.allreduce(float(self._values(scalar).max(initial=-np.inf)), op=MPI.MAX))
 
     def lowest(self, scalar: Scalar) -> float:
         """Return the smallest value. Collective."""
-        return float(self.comm.allreduce(float(scalar.corners(self.cells).min(initial=np.inf)), op=MPI.MIN))
+        return float(self.comm.allreduce(float(self._values(scalar).min(initial=np.inf)), op=MPI.MIN))
+
+    def _values(self, scalar: Scalar) -> Array:
+        """Return all values that the scalar takes at corners or in cells, each node once where that suffices."""
+        if scalar.field.kind == "P1" and scalar.weight is None:
+            return scalar.field.values[self._at_nodes(scalar, None) > 0]
+        return scalar.corners(self.cells)
 
     def volume_above(self, scalar: Scalar, threshold: float) -> float:
         """Return the volume where the scalar is larger than a threshold. Collective."""
@@ -210,6 +231,15 @@ class Measures:
             found[key] = history.add(time, value) if history else value
         return found
 
+    def state(self) -> dict[str, Array]:
+        """Return what the histories know so far: key -> numbers."""
+        return {key: history.state() for key, history in self._histories.items()}
+
+    def resume(self, state: Mapping[str, Array]) -> None:
+        """Let the histories go on from what `state` gave."""
+        for key, history in self._histories.items():
+            history.resume(state[key])
+
 
 class Area:
     """The area under the curve, by the trapezoidal rule over all steps."""
@@ -229,6 +259,15 @@ class Area:
         self._last = (time, value)
         return self._sum
 
+    def state(self) -> Array:
+        """Return the sum, and the time and value up to which it goes, if any."""
+        return np.array([self._sum, *(self._last or ())])
+
+    def resume(self, state: Array) -> None:
+        """Go on from what `state` gave."""
+        self._sum, *last = (float(number) for number in state)
+        self._last = (last[0], last[1]) if last else None
+
 
 class Peak:
     """The largest value so far."""
@@ -246,6 +285,14 @@ class Peak:
         if value > self.value:
             self.value, self.time = value, time
         return self.value
+
+    def state(self) -> Array:
+        """Return the value and its time."""
+        return np.array([self.value, self.time])
+
+    def resume(self, state: Array) -> None:
+        """Go on from what `state` gave."""
+        self.value, self.time = (float(number) for number in state)
 
 
 class PeakTime(Peak):

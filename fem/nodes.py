@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from dolfinx import fem, la
+from dolfinx import la
 from numpy.typing import NDArray
 
 from turgor.fem.domain import OPPOSITE, Domain, Surface

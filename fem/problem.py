@@ -7,10 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from turgor.fem.coefficients import Coefficients
 from turgor.fem.domain import Domain
 from turgor.fem.fields import Field
 from turgor.fem.spec import PhysicsSpec
+
+type Array = NDArray[np.float64]
 
 WHOLE = "all"
 """Name of the row that sums over all regions."""
@@ -47,6 +52,17 @@ class BalanceRow:
     def scale(self) -> float:
         """The largest term of the row."""
         return max(map(abs, (self.entered, self.left, self.made, self.lost, self.stored)))
+
+
+@dataclass(frozen=True, slots=True)
+class Nodal:
+    """A continuous piecewise linear function, as part of a state.
+
+    Attributes:
+        values: At the nodes of `Domain.space` that this rank owns, shape (n,).
+    """
+
+    values: Array
 
 
 class Problem(ABC):
@@ -88,7 +104,7 @@ class Problem(ABC):
         """Return the longest step [s] that may be made without knowing an earlier one; collective."""
         return float("inf")
 
-    def restart(self) -> None:
+    def restart(self) -> None:  # noqa: B027  (most physics have nothing to forget)
         """Forget what was learned from earlier steps, because a value jumps now."""
 
     @abstractmethod
@@ -98,6 +114,22 @@ class Problem(ABC):
     @abstractmethod
     def flux_through(self, surface: str) -> float:
         """Return the rate through a surface, positive from its first region to its second; collective."""
+
+    def state(self) -> Mapping[str, Nodal | Array] | None:
+        """Return what the next step needs of the earlier ones, by name: functions, and small arrays.
+
+        None says that this physics cannot be taken up again; a run that was stopped then starts anew.
+        """
+        return None
+
+    def resume(self, time: float, state: Mapping[str, Array]) -> None:
+        """Set the state at a time [s], instead of `start`; collective.
+
+        Args:
+            time: When the state was taken.
+            state: What `state` gave, perhaps on another number of ranks; functions as their values at owned nodes.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no state")
 
     def events(self) -> Iterable[float]:
         """Return times [s] that a step must land on."""

@@ -109,9 +109,7 @@ class MeasureSpec(Spec):
 
     of: str
     in_: Annotated[str | None, Field(alias="in")] = None
-    as_: Annotated[
-        Literal["mean", "max", "min", "integral", "amount", "volume_above"] | None, Field(alias="as")
-    ] = None
+    as_: Annotated[Literal["mean", "max", "min", "integral", "amount", "volume_above"] | None, Field(alias="as")] = None
     over: Literal["AUC", "Cmax", "Tmax"] | None = None
     through: str | None = None
     at: tuple[Length, Length, Length] | None = None

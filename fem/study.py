@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,10 +21,12 @@ from turgor.fem.physics.drug.plasma import Plasma as PlasmaCurve
 from turgor.fem.problem import Problem
 from turgor.fem.record import Balance, Plasma, Quantities, Regions, static_fields
 from turgor.fem.runfolder import RunFolder, agree, find_run
+from turgor.fem.spec import TimeSpec
 from turgor.fem.vtkhdf import FieldFile
 from turgor.progress import Progress, silent
 
-log = logging.getLogger("turgor.study")
+EARLY = 1e-6
+"""The part of the whole time with which adaptive steps begin, by order of magnitude."""
 
 
 def solve(
@@ -57,15 +58,24 @@ def solve(
         run.write("case.toml", case.text)
         run.write_json("resolved.json", summary.resolved(case, domain, coefficients, problems))
         run.note(summary.before(case, domain, problems))
-        end = case.time.end.value if case.time else 0.0
         with run.stage("solve"):
             for step in march(problems, case.time, case.output):
                 recorder.write(step)
-                progress(step.time, end, f"t = {step.time:.4g} s, step {step.length:.3g} s")
+                progress(*_done(step, case.time), f"t = {step.time:.4g} s, step {step.length:.3g} s")
         citations = summary.citations(case, domain, coefficients)
         run.write("references.bib", summary.bibliography(citations))
         run.note(summary.after(case, domain, problems, citations, recorder.worst))
     return place.path
+
+
+def _done(step: Stepped, time: TimeSpec | None) -> tuple[float, float]:
+    """Return how much is done of how much; adaptive steps grow with the time, so that its logarithm counts them."""
+    if time is None:
+        return 0.0, 0.0
+    if time.step is not None:
+        return step.time, time.end.value
+    unit = EARLY * time.end.value
+    return float(np.log1p(step.time / unit)), float(np.log1p(time.end.value / unit))
 
 
 class Recorder:
@@ -80,7 +90,9 @@ class Recorder:
         self.domain, self.problems = domain, problems
         self.fields = {name: field for problem in problems.values() for name, field in problem.fields.items()}
         fluxes = {
-            name: problems[key].flux_through for key, name in (("flow", "velocity"), ("drug", "drug")) if key in problems
+            name: problems[key].flux_through
+            for key, name in (("flow", "velocity"), ("drug", "drug"))
+            if key in problems
         }
         self.accessible: dict[str, np.ndarray] = {}
         for problem in problems.values():
@@ -91,7 +103,9 @@ class Recorder:
     def open(self, run: RunFolder, stack: ExitStack) -> None:
         """Begin the files; collective."""
         path = run.file("fields.vtkhdf")
-        self._file = stack.enter_context(FieldFile(path, self.domain.mesh, run.comm, static_fields(self.domain)))
+        self._file = stack.enter_context(
+            FieldFile(path, self.domain.mesh, self.domain.comm, static_fields(self.domain))
+        )
         self._quantities = Quantities(run, self.measures.units)
         self._balance = Balance(run)
         self._regions = Regions(run, self.domain, self.fields, self.accessible)

@@ -133,9 +133,7 @@ def _warnings(problems: Mapping[str, Problem], checks: Mapping[str, Any]) -> Ite
         yield from problem.warnings()
 
 
-def resolved(
-    case: Case, domain: Domain, coefficients: Coefficients, problems: Mapping[str, Problem]
-) -> dict[str, Any]:
+def resolved(case: Case, domain: Domain, coefficients: Coefficients, problems: Mapping[str, Problem]) -> dict[str, Any]:
     """Return every value in force, with unit and source."""
     agent = agent_of(case.physics)
     drug = case.physics.get("drug")

@@ -19,6 +19,10 @@ class Spec(BaseModel):
         frozen=True, extra="forbid", validate_default=True, populate_by_name=True, arbitrary_types_allowed=True
     )
 
+    def __hash__(self) -> int:
+        """Return a hash that equal specs share."""
+        return hash((type(self).__name__, str(self)))
+
 
 class Material(Spec):
     """What fills a region: an entry of the library, with changes.

@@ -179,7 +179,7 @@ class ValueIn:
             raise ValueError("an image is not possible here, expected a number with a unit or a table in time")
         _keys(raw, {"image", "unit", "as"}, {"mean"})
         if raw["as"] not in ("absolute", "relative"):
-            raise ValueError(f"as = {raw['as']!r}, expected \"absolute\" or \"relative\"")
+            raise ValueError(f'as = {raw["as"]!r}, expected "absolute" or "relative"')
         relative = raw["as"] == "relative"
         file = existing_file(raw["image"], info)
         scale = 1.0 if relative else factor(str(raw["unit"]), self.unit)

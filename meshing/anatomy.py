@@ -20,7 +20,7 @@ from turgor.meshing.nets import surface_nets
 from turgor.meshing.offset import with_volumes
 from turgor.meshing.refine import refined
 from turgor.meshing.simplify import collapsed
-from turgor.meshing.sizes import CELL_VOLUME, GROWTH, Sizes, SizeMap, sizes_of, surface_targets
+from turgor.meshing.sizes import CELL_VOLUME, GROWTH, SizeMap, Sizes, sizes_of, surface_targets
 from turgor.meshing.spec import MeshSpec
 from turgor.meshing.tetrahedra import Floats
 
@@ -115,8 +115,10 @@ class ImageAnatomy:
         target = np.minimum(target, np.maximum(ALPHA * radius, 1.0) * step)
         target = SizeMap.of(boundary.points, target, float(target.max())).at(boundary.points)
         tolerance = np.minimum(0.3 * max(step, self.grid.voxel_volume ** (1.0 / 3.0)), 0.12 * radius * step)
-        voxels = np.bincount(parts.parts.ravel(), minlength=len(parts.list))
-        coarse = with_volumes(collapsed(boundary, target, tolerance, step), voxels * float(np.prod(self.working.spacing)))
+        voxels = np.bincount(parts.parts.ravel(), minlength=len(parts.list)).astype(np.float64)
+        coarse = with_volumes(
+            collapsed(boundary, target, tolerance, step), voxels * float(np.prod(self.working.spacing))
+        )
         return refined(coarse, lambda surface: surface_targets(surface, sizes))
 
 
@@ -146,11 +148,11 @@ def from_image(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> ImageAnato
 
 
 def _at_points(radius: NDArray[np.float32], parts: PartGrid, points: Floats) -> Floats:
-    """Return the half thickness at each point: of the eight voxels around, the largest in each part, the thinnest part."""
+    """Return the half thickness of the thinnest part at each point: the largest of its voxels among the eight around."""
     inverse = np.linalg.inv(parts.affine)
     index = np.floor(points @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)
     index = np.clip(index, 0, np.array(radius.shape) - 2)
-    where = [tuple((index + [i >> 2, i >> 1 & 1, i & 1]).T) for i in range(8)]
+    where = [tuple((index + np.array([i >> 2, i >> 1 & 1, i & 1])).T) for i in range(8)]
     values = np.stack([radius[at] for at in where])
     owner = np.stack([parts.parts[at] for at in where])
     thinnest = np.full(len(points), np.inf)

@@ -35,7 +35,7 @@ class Boundary:
         points: Coordinates [mm], shape (n, 3).
         triangles: Shape (t, 3); the normal points from the first side to the second.
         sides: Index into `parts` on either side, first < second, shape (t, 2).
-        parts: One entry for each connected part of a region; cavities, outside and cut are one each.
+        parts: One entry for each connected piece of a region, cavity or void; equal entries are pieces of one.
     """
 
     points: Floats
@@ -54,14 +54,12 @@ class Boundary:
         corner = self.points[self.triangles] - self.points.mean(axis=0)
         signed = np.einsum("ij,ij->i", np.cross(corner[:, 0], corner[:, 1]), corner[:, 2]) / 6.0
         count = len(self.parts)
-        return np.asarray(
-            np.bincount(self.sides[:, 0], signed, count) - np.bincount(self.sides[:, 1], signed, count)
-        )
+        return np.asarray(np.bincount(self.sides[:, 0], signed, count) - np.bincount(self.sides[:, 1], signed, count))
 
     def of(self, name: str) -> Integers:
         """Return the triangles of the surface of a region: those with the region on exactly one side."""
         inside = np.array([part.name == name for part in self.parts])
-        return self.triangles[inside[self.sides[:, 0]] != inside[self.sides[:, 1]]]
+        return np.asarray(self.triangles[inside[self.sides[:, 0]] != inside[self.sides[:, 1]]])
 
     def cleaned(self) -> Boundary:
         """Drop triangles between two parts that are not meshed, and points that nothing uses."""

@@ -69,7 +69,8 @@ def certify(mesh: Tetrahedra, origin: Origin) -> tuple[dict[str, object], list[s
     smallest = min(entry["dihedral_min"] for entry in quality.values())
     if smallest < SMALLEST_DIHEDRAL:
         raise MeshQualityError(
-            f"the flattest cell has a dihedral angle of {smallest:.2g} degrees; set a smaller mesh.size where regions are thin"
+            f"the flattest cell has a dihedral angle of {smallest:.2g} degrees; "
+            "set a smaller mesh.size where regions are thin"
         )
     achieved = np.bincount(mesh.region, cell_volumes, len(mesh.regions))
     regions: dict[str, object] = {}
@@ -154,8 +155,12 @@ def _volume_complaint(name: str, wanted: float, achieved: float, origin: Origin)
 
 def _contact_complaints(wanted: frozenset[tuple[str, str]], achieved: set[tuple[str, str]]) -> list[str]:
     """Return a warning for each contact that the mesh lost or made."""
-    lost = [f"{' and '.join(pair)} touch in the segmentation, but not in the mesh" for pair in sorted(wanted - achieved)]
-    made = [f"{' and '.join(pair)} touch in the mesh, but not in the segmentation" for pair in sorted(achieved - wanted)]
+    lost = [
+        f"{' and '.join(pair)} touch in the segmentation, but not in the mesh" for pair in sorted(wanted - achieved)
+    ]
+    made = [
+        f"{' and '.join(pair)} touch in the mesh, but not in the segmentation" for pair in sorted(achieved - wanted)
+    ]
     return lost + made
 
 

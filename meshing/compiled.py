@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
 
 import numba
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
+def compiled[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function to machine code on its first call and keep the result for later runs."""
     made: Callable[P, R] = numba.njit(cache=True, error_model="numpy")(function)
     return made

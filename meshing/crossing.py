@@ -11,6 +11,9 @@ from turgor.meshing.tetrahedra import Floats, Integers
 
 MOST_GRID_CELLS = 20_000_000
 
+FLAT = 1e-11
+"""Volumes below this, in units of the cube of a length, are those of rounding in one plane."""
+
 
 class Grid(NamedTuple):
     """Triangles hashed into cubes; a triangle may be listed in more cubes than it touches.
@@ -88,14 +91,18 @@ def volume6(a: Floats, b: Floats, c: Floats, d: Floats) -> float:
     ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
     vx, vy, vz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
     wx, wy, wz = d[0] - a[0], d[1] - a[1], d[2] - a[2]
-    return ux * (vy * wz - vz * wy) + uy * (vz * wx - vx * wz) + uz * (vx * wy - vy * wx)
+    return float(ux * (vy * wz - vz * wy) + uy * (vz * wx - vx * wz) + uz * (vx * wy - vy * wx))
 
 
 @compiled
 def pierces(p: Floats, q: Floats, a: Floats, b: Floats, c: Floats) -> bool:
     """Say whether the segment pq goes through the triangle abc; touching counts, lying in its plane does not."""
     one, two = volume6(a, b, c, p), volume6(a, b, c, q)
-    if (one > 0 and two > 0) or (one < 0 and two < 0) or (one == 0 and two == 0):
+    if (one > 0 and two > 0) or (one < 0 and two < 0):
+        return False
+    size = abs(a[0] - b[0]) + abs(a[1] - b[1]) + abs(a[2] - b[2])
+    size += abs(a[0] - c[0]) + abs(a[1] - c[1]) + abs(a[2] - c[2])
+    if max(abs(one), abs(two)) < FLAT * size * size * size:
         return False
     s, t, u = volume6(p, q, a, b), volume6(p, q, b, c), volume6(p, q, c, a)
     return (s >= 0 and t >= 0 and u >= 0) or (s <= 0 and t <= 0 and u <= 0)

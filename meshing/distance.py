@@ -110,11 +110,11 @@ def _triangle_distance(p: Floats, t: Floats) -> float:
     d3, d4 = _dot(ux, uy, uz, bx, by, bz), _dot(wx, wy, wz, bx, by, bz)
     d5, d6 = _dot(ux, uy, uz, cx, cy, cz), _dot(wx, wy, wz, cx, cy, cz)
     if d1 <= 0 and d2 <= 0:
-        return ax * ax + ay * ay + az * az
+        return float(ax * ax + ay * ay + az * az)
     if d3 >= 0 and d4 <= d3:
-        return bx * bx + by * by + bz * bz
+        return float(bx * bx + by * by + bz * bz)
     if d6 >= 0 and d5 <= d6:
-        return cx * cx + cy * cy + cz * cz
+        return float(cx * cx + cy * cy + cz * cz)
     vc, vb, va = d1 * d4 - d3 * d2, d5 * d2 - d1 * d6, d3 * d6 - d5 * d4
     total = va + vb + vc
     if vc <= 0 and d1 >= 0 and d3 <= 0:
@@ -127,9 +127,9 @@ def _triangle_distance(p: Floats, t: Floats) -> float:
     elif total > 0:
         v, w = vb / total, vc / total
     else:
-        return min(ax * ax + ay * ay + az * az, bx * bx + by * by + bz * bz, cx * cx + cy * cy + cz * cz)
+        return float(min(ax * ax + ay * ay + az * az, bx * bx + by * by + bz * bz, cx * cx + cy * cy + cz * cz))
     rx, ry, rz = ax - v * ux - w * wx, ay - v * uy - w * wy, az - v * uz - w * wz
-    return rx * rx + ry * ry + rz * rz
+    return float(rx * rx + ry * ry + rz * rz)
 
 
 @compiled

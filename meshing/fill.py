@@ -13,7 +13,7 @@ import numpy as np
 
 from turgor.materials.errors import MeshQualityError, SetupError
 from turgor.meshing.boundary import Boundary
-from turgor.meshing.sizes import GROWTH, Octree, Sizes, SizeMap, octree, vertex_sizes
+from turgor.meshing.sizes import GROWTH, Octree, SizeMap, Sizes, octree, vertex_sizes
 from turgor.meshing.tetrahedra import Floats, Integers, Surface, Tetrahedra, assemble, volumes
 
 WORKER = Path(__file__).with_name("gmsh_worker.py")

@@ -86,7 +86,9 @@ def read_h5(path: Path) -> Tetrahedra:
                 distance={name: data[()] for name, data in file["distance"].items()} if "distance" in file else {},
             )
     except (OSError, KeyError) as error:
-        raise SegmentationError(f"{path}: cannot be read as a mesh of turgor ({error}); delete it and mesh again") from None
+        raise SegmentationError(
+            f"{path}: cannot be read as a mesh of turgor ({error}); delete it and mesh again"
+        ) from None
 
 
 def attributes(path: Path) -> dict[str, str]:
@@ -229,8 +231,19 @@ def read_meshio(path: Path):  # type: ignore[no-untyped-def]
     try:
         with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
             return meshio.read(path)
-    except (SystemExit, meshio.ReadError, ValueError, KeyError, IndexError, OSError, AssertionError, TypeError) as error:
-        why = str(error) if not isinstance(error, SystemExit) and str(error) else "its content is not what its name says"
+    except (
+        SystemExit,
+        meshio.ReadError,
+        ValueError,
+        KeyError,
+        IndexError,
+        OSError,
+        AssertionError,
+        TypeError,
+    ) as error:
+        why = (
+            str(error) if not isinstance(error, SystemExit) and str(error) else "its content is not what its name says"
+        )
         raise SegmentationError(f"{path}: cannot be read as a mesh ({why})") from None
 
 

@@ -18,11 +18,10 @@ from pathlib import Path
 
 import gmsh
 import numpy as np
-from numba import carray, cfunc, types
+from numba import cfunc, types
+from numba.np.numpy_support import carray
 
-_SIGNATURE = types.double(
-    types.intc, types.intc, types.double, types.double, types.double, types.double, types.voidptr
-)
+_SIGNATURE = types.double(types.intc, types.intc, types.double, types.double, types.double, types.double, types.voidptr)
 _TREE = np.dtype([("x", "f8"), ("y", "f8"), ("z", "f8"), ("width", "f8"), ("nodes", "i8"), ("volumes", "i8")])
 
 
@@ -141,7 +140,7 @@ def main(source: Path, target: Path) -> None:
     generate(job, size_table(job))
     outcome = result(len(job["points"]))
     gmsh.finalize()
-    np.savez(target, **outcome)
+    np.savez(target, allow_pickle=False, **outcome)
 
 
 if __name__ == "__main__":

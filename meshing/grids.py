@@ -58,9 +58,7 @@ def resampled(grid: RegionGrid, step: float) -> RegionGrid:
     wanted = np.bincount(padded.ravel(), minlength=len(levels)) * np.prod(ratio) ** -1.0
     values = _voted(levels, wanted, step)
     note = f"the image was resampled to voxels of {step:.3g} mm, keeping volumes"
-    return RegionGrid(
-        values, affine, grid.names, grid.cut, grid.voxels, grid.voxel_volume, (*grid.repairs, note)
-    )
+    return RegionGrid(values, affine, grid.names, grid.cut, grid.voxels, grid.voxel_volume, (*grid.repairs, note))
 
 
 def _level(
@@ -93,7 +91,7 @@ def _voted(levels: list[NDArray[np.float32]], wanted: Floats, step: float) -> ND
     weights = np.zeros(len(levels), dtype=np.float32)
     best, least = values[near], np.inf
     for _ in range(VOTE_ROUNDS):
-        choice = (near_stack + weights[:, None]).argmax(axis=0)
+        choice = (near_stack + weights[:, None]).argmax(axis=0).astype(np.int16)
         missing = wanted - base - np.bincount(choice, minlength=len(levels))
         worst = float(np.abs(missing[1:] / np.maximum(wanted[1:], 1.0)).max())
         if worst < least:

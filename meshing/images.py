@@ -41,7 +41,7 @@ class Image:
         names: Label value -> name, where the header gives some.
     """
 
-    values: NDArray[np.generic]
+    values: NDArray[np.number]
     affine: Floats
     names: Mapping[int, str]
 
@@ -158,20 +158,23 @@ def _read_nifti(path: Path) -> Image:
     """Read NIfTI 1 or 2."""
     import nibabel
     from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
+    from nibabel.spatialimages import HeaderDataError, SpatialImage
 
     try:
         image = nibabel.load(path)
+        if not isinstance(image, SpatialImage):
+            raise ValueError("it holds no voxels")
         shape = tuple(int(n) for n in image.shape)
-        header = image.header
-        data = Path(image.file_map["image"].filename)
+        header, frame = image.header, np.asarray(image.affine, dtype=np.float64)
+        data = Path(str(image.file_map["image"].filename))
         _refuse_absurd(path, shape, header.get_data_dtype().itemsize, data.stat().st_size, data.suffix == ".gz")
         values = np.asanyarray(image.dataobj)
-        scale = {"meter": 1000.0, "micron": 1e-3}.get(str(header.get_xyzt_units()[0]), 1.0)
-        _refuse_two_frames(path, header, shape, image.affine)
+        units = getattr(header, "get_xyzt_units", lambda: ("mm", "sec"))()
+        _refuse_two_frames(path, header, shape, frame)
     except (ImageFileError, HeaderDataError, AttributeError) as error:
         raise ValueError(str(error)) from None
-    return Image(values, np.diag([scale, scale, scale, 1.0]) @ image.affine, {})
+    scale = {"meter": 1000.0, "micron": 1e-3}.get(str(units[0]), 1.0)
+    return Image(values, np.diag([scale, scale, scale, 1.0]) @ frame, {})
 
 
 def _refuse_two_frames(path: Path, header: object, shape: tuple[int, ...], affine: Floats) -> None:
@@ -212,7 +215,17 @@ def _read_nrrd(path: Path) -> Image:
     return Image(values, _nrrd_affine(path, header, values.ndim), _segment_names(header))
 
 
-_NRRD_BYTES = {"double": 8, "float": 4, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4, "int": 4, "short": 2, "int16": 2}
+_NRRD_BYTES = {
+    "double": 8,
+    "float": 4,
+    "int64": 8,
+    "uint64": 8,
+    "int32": 4,
+    "uint32": 4,
+    "int": 4,
+    "short": 2,
+    "int16": 2,
+}
 
 
 def _nrrd_bytes(header: Mapping[str, object]) -> int:
@@ -309,6 +322,7 @@ def _read_meta(path: Path) -> Image:
 
 def _meta_affine(header: Mapping[str, str], axes: int) -> Floats:
     """Return voxel index to world of a MetaImage; each row of its matrix is the direction of one axis."""
+
     def numbers(keys: tuple[str, ...], otherwise: Floats) -> Floats:
         text = next((header[key] for key in keys if key in header), None)
         return otherwise if text is None else np.array([float(word) for word in text.split()])

@@ -11,7 +11,7 @@ from scipy import ndimage
 from turgor.materials.errors import SegmentationError
 from turgor.meshing.boundary import Part
 from turgor.meshing.spec import MeshSpec
-from turgor.meshing.tetrahedra import Floats, Integers
+from turgor.meshing.tetrahedra import Floats
 
 OUTSIDE, CUT = 0, 1
 MOST_PARTS = 1000
@@ -61,7 +61,7 @@ class PartGrid:
     Attributes:
         parts: Index into `list` by voxel, shape (nx + 2, ny + 2, nz + 2).
         affine: Voxel index to RAS millimeters, shape (4, 4).
-        list: The parts; the first two are outside and cut.
+        list: The parts; each piece of a region, cavity or void is one, so that no two volumes have the same surfaces.
     """
 
     parts: NDArray[np.int32]
@@ -69,7 +69,7 @@ class PartGrid:
     list: tuple[Part, ...]
 
 
-def regions_of(values: Integers, affine: Floats, spec: MeshSpec) -> RegionGrid:
+def regions_of(values: NDArray[np.int32], affine: Floats, spec: MeshSpec) -> RegionGrid:
     """Give each voxel its region, and crop to what is named.
 
     Args:
@@ -98,7 +98,7 @@ def regions_of(values: Integers, affine: Floats, spec: MeshSpec) -> RegionGrid:
     return merge_specks(grid, spec.image.merge_below)
 
 
-def _counted(values: Integers) -> tuple[dict[int, int], Integers]:
+def _counted(values: NDArray[np.int32]) -> tuple[dict[int, int], NDArray[np.integer]]:
     """Return the label values with their voxels, ascending, and the position in that list by voxel."""
     low, high = int(values.min()), int(values.max())
     if high - low > 1_000_000:
@@ -123,9 +123,7 @@ def _refuse_unknown_labels(spec: MeshSpec, present: dict[int, int]) -> None:
     for name, labels in spec.image.labels.items():
         for label in labels:
             if label not in present:
-                raise SegmentationError(
-                    f"mesh.image.labels.{name}: label {label} is not in {file}; it holds {listing}"
-                )
+                raise SegmentationError(f"mesh.image.labels.{name}: label {label} is not in {file}; it holds {listing}")
     claimed = {label for labels in spec.image.labels.values() for label in labels} | set(spec.image.ignore) | {0}
     left = [label for label in present if label not in claimed]
     if left:
@@ -170,25 +168,24 @@ def parts_of(grid: RegionGrid, cavities: tuple[str, ...]) -> PartGrid:
     Raises:
         SegmentationError: More parts than a segmentation of an organ has.
     """
-    shape = tuple(n + 2 for n in grid.values.shape)
-    parts = np.zeros(shape, dtype=np.int32)
+    parts = np.zeros(tuple(n + 2 for n in grid.values.shape), dtype=np.int32)
     inner = parts[1:-1, 1:-1, 1:-1]
     found = [Part("outside", "outside"), Part("cut", "cut")]
     for index, name in enumerate(grid.names):
-        mask = grid.values == index + 1
-        if name in cavities:
-            inner[mask] = len(found)
-            found.append(Part(name, "cavity"))
-            continue
-        labels, count = ndimage.label(mask)
+        labels, count = ndimage.label(grid.values == index + 1)
         if len(found) + count > MOST_PARTS:
             raise SegmentationError(
-                f"mesh.image: the regions fall into more than {MOST_PARTS} pieces (region {name!r} alone into {count}); "
-                "set merge_below = 10 or more, or clean the segmentation"
+                f"mesh.image: the regions fall into more than {MOST_PARTS} pieces "
+                f"(region {name!r} alone into {count}); set merge_below = 10 or more, or clean the segmentation"
             )
+        mask = labels > 0
         inner[mask] = labels[mask] + (len(found) - 1)
-        found += [Part(name, "region")] * count
+        found += [Part(name, "cavity" if name in cavities else "region")] * count
     _close_at_the_border(parts, grid.cut)
+    voids, count = ndimage.label(parts == OUTSIDE)
+    enclosed = voids > 1
+    parts[enclosed] = voids[enclosed] + (len(found) - 2)
+    found += [Part("outside", "outside")] * (count - 1)
     moved = grid.affine.copy()
     moved[:3, 3] -= grid.affine[:3, :3].sum(axis=1)
     return PartGrid(parts, moved, tuple(found))
@@ -197,8 +194,7 @@ def parts_of(grid: RegionGrid, cavities: tuple[str, ...]) -> PartGrid:
 def _close_at_the_border(parts: NDArray[np.int32], cut: NDArray[np.bool_]) -> None:
     """Set the padding to cut where a part reaches the end of the image."""
     for axis in range(3):
-        for end in (0, 1):
+        layers = np.moveaxis(parts, axis, 0)
+        for end, face, beside in ((0, 0, 1), (1, -1, -2)):
             if cut[axis, end]:
-                face, next_to = [slice(None)] * 3, [slice(None)] * 3
-                face[axis], next_to[axis] = (0, 1) if end == 0 else (-1, -2)
-                parts[tuple(face)][parts[tuple(next_to)] != OUTSIDE] = CUT
+                layers[face][layers[beside] != OUTSIDE] = CUT

@@ -78,7 +78,10 @@ def _net(parts: NDArray[np.int32]) -> Net:
     corner = parts[:-1, :-1, :-1]
     mixed = np.zeros(tuple(shape), dtype=bool)
     for i in range(1, 8):
-        mixed |= corner != parts[i >> 2 : shape[0] + (i >> 2), i >> 1 & 1 : shape[1] + (i >> 1 & 1), i & 1 : shape[2] + (i & 1)]
+        mixed |= (
+            corner
+            != parts[i >> 2 : shape[0] + (i >> 2), i >> 1 & 1 : shape[1] + (i >> 1 & 1), i & 1 : shape[2] + (i & 1)]
+        )
     number = np.full(tuple(shape), -1, dtype=np.int64)
     cells = np.argwhere(mixed)
     number[mixed] = np.arange(len(cells))
@@ -168,7 +171,7 @@ def _with_volumes(net: Net, points: Floats, grid: PartGrid) -> Floats:
     pairs = np.stack([found // count, found % count], axis=1)
     sign = np.where(net.sides[:, 0] < net.sides[:, 1], 1.0, -1.0)
     wanted = np.bincount(grid.parts.ravel(), minlength=count).astype(np.float64)
-    wanted[:2] = np.nan
+    wanted[[not part.meshed for part in grid.list]] = np.nan
     free = (pairs != CUT).all(axis=1)
     corner = _Corners.of(net, patch, len(pairs), len(points))
     for _ in range(VOLUME_ROUNDS):
@@ -210,9 +213,7 @@ def _quad_measures(points: Floats, quads: Integers) -> tuple[Floats, Floats]:
     """Return area vectors, shape (q, 3), and the volumes they span with the origin, the mean of both diagonals."""
     a, b, c, d = (points[quads[:, i]] for i in range(4))
     normal = 0.5 * np.cross(c - a, d - b)
-    triple = sum(
-        np.einsum("ij,ij->i", np.cross(u, v), w) for u, v, w in ((a, b, c), (a, c, d), (a, b, d), (b, c, d))
-    )
+    triple = sum(np.einsum("ij,ij->i", np.cross(u, v), w) for u, v, w in ((a, b, c), (a, c, d), (a, b, d), (b, c, d)))
     return normal, np.asarray(triple / 12.0)
 
 
@@ -236,9 +237,7 @@ def smallest_angles(corner: Floats) -> Floats:
     """Return the smallest angle of each triangle [degrees], from its corners of shape (t, 3, 3)."""
     side = [corner[:, (i + 1) % 3] - corner[:, i] for i in range(3)]
     length = [np.maximum(np.linalg.norm(s, axis=1), 1e-300) for s in side]
-    cosine = [
-        -np.einsum("ij,ij->i", side[i], side[i - 1]) / (length[i] * length[i - 1]) for i in range(3)
-    ]
+    cosine = [-np.einsum("ij,ij->i", side[i], side[i - 1]) / (length[i] * length[i - 1]) for i in range(3)]
     return np.asarray(np.degrees(np.arccos(np.clip(np.max(cosine, axis=0), -1.0, 1.0))))
 
 
@@ -294,6 +293,10 @@ def _diagonal_fits(ring: Floats, start: int) -> NDArray[np.bool_]:
     heights = np.stack([one[:, 2], two[:, 2], far[:, 2]], axis=1)
     pierce = (weights * heights).sum(axis=1) / np.where(np.abs(total) < 1e-12, 1e-12, total)
     slack = 0.02
-    inside = (r >= -1e-9) & (r < 1.0 - slack) & (crossing[:, 2] > low + slack * (1 - r)) & (crossing[:, 2] < high - slack * (1 - r))
+    inside = (
+        (r >= -1e-9)
+        & (r < 1.0 - slack)
+        & (crossing[:, 2] > low + slack * (1 - r))
+        & (crossing[:, 2] < high - slack * (1 - r))
+    )
     return np.asarray(inside & (pierce > slack) & (pierce < 1.0 - slack))
-

@@ -65,9 +65,7 @@ def with_volumes(boundary: Boundary, wanted: Floats) -> Boundary:
 
 def _pushed(boundary: Boundary, patch: Integers, normal: Floats, offset: Floats, n_patches: int) -> Floats:
     """Return the displacement of each point: the sum of offset times unit normal over its patches."""
-    key, inverse = np.unique(
-        boundary.triangles.ravel() * n_patches + np.repeat(patch, 3), return_inverse=True
-    )
+    key, inverse = np.unique(boundary.triangles.ravel() * n_patches + np.repeat(patch, 3), return_inverse=True)
     inverse = inverse.reshape(-1)
     along = np.stack([np.bincount(inverse, np.repeat(normal[:, i], 3), len(key)) for i in range(3)], axis=1)
     along *= (offset[key % n_patches] / np.maximum(np.linalg.norm(along, axis=1), 1e-300))[:, None]

@@ -17,12 +17,12 @@ from turgor.meshing.compiled import compiled
 from turgor.meshing.crossing import Grid, apart, cross, fill_grid, grid_of, insert
 from turgor.meshing.tetrahedra import Floats, Integers
 
-SWEEPS = 12
+SWEEPS = 7
 STAR = 96
 LONGEST = 1.5
 COS_TURN = 0.5
 COS_SHARP = float(np.cos(np.radians(22.0)))
-COS_GOOD = float(np.cos(np.radians(40.0)))
+COS_GOOD = float(np.cos(np.radians(35.0)))
 COS_FOLD = float(np.cos(np.radians(25.0)))
 
 
@@ -59,7 +59,7 @@ class Star(NamedTuple):
     size: Integers
     triangles: Integers
     neighbors: Integers
-    count: Integers
+    uses: Integers
     patch: Integers
     junction: Integers
 
@@ -103,7 +103,7 @@ def collapsed(boundary: Boundary, target: Floats, tolerance: Floats, width: floa
     grid = grid_of(boundary.points, 1.6 * width, 24 * len(triangles) + 10_000)
     random = np.random.default_rng(seed)
     for sweep in range(SWEEPS):
-        reach = min(1.0, 0.5 + 0.5 * sweep / max(SWEEPS - 3, 1))
+        reach = min(1.0, 0.6 + 0.4 * sweep / max(SWEEPS - 3, 1))
         grid = _refilled(grid, state)
         done = _sweep(state, grid, random.permutation(count), reach)
         grid = _refilled(grid, state)
@@ -146,7 +146,7 @@ def _off(row: Floats, p: Floats) -> float:
     x, y, z = p[0], p[1], p[2]
     total = row[0] * x * x + row[4] * y * y + row[7] * z * z + row[9]
     total += 2 * (row[1] * x * y + row[2] * x * z + row[5] * y * z + row[3] * x + row[6] * y + row[8] * z)
-    return total / row[10]
+    return float(total / row[10])
 
 
 @compiled
@@ -160,7 +160,7 @@ def _normal(points: Floats, a: int, b: int, c: int, out: Floats) -> float:
         out[0] /= length
         out[1] /= length
         out[2] /= length
-    return 0.5 * length
+    return float(0.5 * length)
 
 
 @compiled
@@ -206,13 +206,13 @@ def _look(state: Surface, u: int, star: Star) -> bool:
                 if at < 0:
                     at = star.size[1]
                     star.size[1] += 1
-                    star.neighbors[at], star.count[at], star.patch[at], star.junction[at] = w, 0, state.patch[t], 0
-                star.count[at] += 1
+                    star.neighbors[at], star.uses[at], star.patch[at], star.junction[at] = w, 0, state.patch[t], 0
+                star.uses[at] += 1
                 if state.patch[t] != star.patch[at]:
                     star.junction[at] = 1
         corner = corner_next
     for i in range(star.size[1]):
-        if star.count[i] != 2:
+        if star.uses[i] != 2:
             star.junction[i] = 1
     return True
 
@@ -316,14 +316,8 @@ def _kind(state: Surface, u: int, star: Star) -> int:
 
 
 @compiled
-def _keeps_topology(state: Surface, u: int, v: int, kind: int, one: Star, two: Star) -> bool:
-    """Say whether u -> v keeps the complex and its junction curves as they are."""
-    common = 0
-    for i in range(one.size[1]):
-        if _index(two, one.neighbors[i]) >= 0:
-            common += 1
-    if common != one.count[_index(one, v)]:
-        return False
+def _doubles(state: Surface, u: int, v: int, one: Star, two: Star) -> bool:
+    """Say whether u -> v would make a triangle that is there already."""
     for i in range(one.size[0]):
         t = one.triangles[i]
         if _has(state, t, v):
@@ -332,16 +326,23 @@ def _keeps_topology(state: Surface, u: int, v: int, kind: int, one: Star, two: S
         y = _third(state, t, u, x)
         for j in range(two.size[0]):
             if _has(state, two.triangles[j], x) and _has(state, two.triangles[j], y):
+                return True
+    return False
+
+
+@compiled
+def _keeps_topology(state: Surface, u: int, v: int, kind: int, one: Star, two: Star) -> bool:
+    """Say whether u -> v keeps the complex and its junction curves as they are."""
+    common = 0
+    for i in range(one.size[1]):
+        at = _index(two, one.neighbors[i])
+        if at >= 0:
+            common += 1
+            if kind == 1 and one.junction[i] == 1 and two.junction[at] == 1 and one.neighbors[i] != v:
                 return False
-    if kind == 1:
-        if one.junction[_index(one, v)] == 0:
-            return False
-        for i in range(one.size[1]):
-            if one.junction[i] == 1 and one.neighbors[i] != v:
-                at = _index(two, one.neighbors[i])
-                if at >= 0 and two.junction[at] == 1:
-                    return False
-    return True
+    if common != one.uses[_index(one, v)]:
+        return False
+    return not _doubles(state, u, v, one, two)
 
 
 @compiled
@@ -353,7 +354,7 @@ def _largest_cosine(points: Floats, a: int, b: int, c: int) -> float:
     tiny = 1e-300
     one = (y + z - x) / (2 * np.sqrt(y * z) + tiny)
     two = (x + z - y) / (2 * np.sqrt(x * z) + tiny)
-    return max(one, two, (x + y - z) / (2 * np.sqrt(x * y) + tiny))
+    return float(max(one, two, (x + y - z) / (2 * np.sqrt(x * y) + tiny)))
 
 
 @compiled
@@ -396,40 +397,50 @@ def _length2(points: Floats, a: int, b: int) -> float:
 
 
 @compiled
+def _fold(points: Floats, a: int, b: int, p: int, q: int) -> bool:
+    """Say whether the triangles abp and abq meet at a sharp angle."""
+    ex, ey, ez = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+    ux, uy, uz = points[p, 0] - points[a, 0], points[p, 1] - points[a, 1], points[p, 2] - points[a, 2]
+    wx, wy, wz = points[q, 0] - points[a, 0], points[q, 1] - points[a, 1], points[q, 2] - points[a, 2]
+    square = ex * ex + ey * ey + ez * ez + 1e-300
+    s, t = (ux * ex + uy * ey + uz * ez) / square, (wx * ex + wy * ey + wz * ez) / square
+    ux, uy, uz = ux - s * ex, uy - s * ey, uz - s * ez
+    wx, wy, wz = wx - t * ex, wy - t * ey, wz - t * ez
+    dot = ux * wx + uy * wy + uz * wz
+    if dot <= 0:
+        return False
+    return dot * dot > COS_FOLD * COS_FOLD * (ux * ux + uy * uy + uz * uz) * (wx * wx + wy * wy + wz * wz)
+
+
+@compiled
 def _folded(points: Floats, one: Integers, two: Integers) -> bool:
     """Say whether two triangles with a common edge meet at a sharp angle."""
-    a = b = p = q = -1
+    p = q = -1
+    shared = 0
     for i in range(3):
-        shared = False
-        for j in range(3):
-            if one[i] == two[j]:
-                shared = True
-        if shared:
-            a, b = (one[i], b) if a < 0 else (a, one[i])
+        if one[i] == two[0] or one[i] == two[1] or one[i] == two[2]:
+            shared += 1
         else:
-            p = one[i]
-    for j in range(3):
-        if two[j] != a and two[j] != b:
-            q = two[j]
-    if a < 0 or b < 0 or p < 0 or q < 0:
+            p = i
+    if shared != 2:
         return False
-    edge, u, w = points[b] - points[a], points[p] - points[a], points[q] - points[a]
-    square = (edge * edge).sum() + 1e-300
-    u = u - edge * ((u * edge).sum() / square)
-    w = w - edge * ((w * edge).sum() / square)
-    return bool((u * w).sum() > COS_FOLD * np.sqrt((u * u).sum() * (w * w).sum()))
+    for j in range(3):
+        if two[j] != one[0] and two[j] != one[1] and two[j] != one[2]:
+            q = two[j]
+    return _fold(points, one[(p + 1) % 3], one[(p + 2) % 3], one[p], q)
 
 
 @compiled
 def _folds(state: Surface, u: int, v: int, one: Star, two: Star, made: Integers, count: int) -> bool:
     """Say whether a new triangle meets one that shares an edge with it at a sharp angle."""
-    corners = np.empty(3, dtype=np.int64)
     for i in range(count):
         for j in range(i):
             if _folded(state.points, made[i], made[j]):
                 return True
         for j in range(two.size[0]):
-            if not _has(state, two.triangles[j], u) and _folded(state.points, made[i], state.triangles[two.triangles[j]]):
+            if not _has(state, two.triangles[j], u) and _folded(
+                state.points, made[i], state.triangles[two.triangles[j]]
+            ):
                 return True
         x = made[i, 0] if made[i, 0] != v else made[i, 1]
         y = made[i, 0] + made[i, 1] + made[i, 2] - v - x
@@ -437,10 +448,34 @@ def _folds(state: Surface, u: int, v: int, one: Star, two: Star, made: Integers,
         while corner >= 0:
             t = corner // 3
             if state.alive[t] == 1 and _has(state, t, y) and not _has(state, t, u) and not _has(state, t, v):
-                corners[:] = state.triangles[t]
-                if _folded(state.points, made[i], corners):
+                if _fold(state.points, x, y, v, _third(state, t, x, y)):
                     return True
             corner = state.following[corner]
+    return False
+
+
+@compiled
+def _any_crosses(state: Surface, t: int, made: Integers, count: int) -> bool:
+    """Say whether one of the new triangles crosses a triangle that is there."""
+    other = state.triangles[t]
+    for j in range(count):
+        if not apart(state.points, made[j], other) and cross(state.points, made[j], other):
+            return True
+    return False
+
+
+@compiled
+def _cube_meets(state: Surface, grid: Grid, cube: int, u: int, made: Integers, count: int, mark: Integers) -> bool:
+    """Say whether a new triangle crosses one that is listed in a cube and not marked yet."""
+    entry = grid.head[cube]
+    while entry >= 0:
+        t = grid.triangle[entry]
+        entry = grid.following[entry]
+        if mark[t] == mark[-1] or state.alive[t] == 0:
+            continue
+        mark[t] = mark[-1]
+        if not _has(state, t, u) and _any_crosses(state, t, made, count):
+            return True
     return False
 
 
@@ -462,19 +497,9 @@ def _meets(state: Surface, grid: Grid, u: int, made: Integers, count: int, mark:
         for x in range(low[0], high[0] + 1):
             for y in range(low[1], high[1] + 1):
                 for z in range(low[2], high[2] + 1):
-                    entry = grid.head[(x * grid.shape[1] + y) * grid.shape[2] + z]
-                    while entry >= 0:
-                        t = grid.triangle[entry]
-                        entry = grid.following[entry]
-                        if mark[t] == mark[-1] or state.alive[t] == 0:
-                            continue
-                        mark[t] = mark[-1]
-                        if _has(state, t, u):
-                            continue
-                        for j in range(count):
-                            other = state.triangles[t]
-                            if not apart(points, made[j], other) and cross(points, made[j], other):
-                                return True
+                    cube = (x * grid.shape[1] + y) * grid.shape[2] + z
+                    if _cube_meets(state, grid, cube, u, made, count, mark):
+                        return True
     return False
 
 
@@ -513,6 +538,33 @@ def _near(state: Surface, u: int, v: int, kind: int) -> bool:
 
 
 @compiled
+def _partner(
+    state: Surface, grid: Grid, u: int, reach: float, one: Star, two: Star, made: Integers, mark: Integers
+) -> int:
+    """Return the nearest neighbor to which a vertex may collapse, -1 when there is none."""
+    kind = _kind(state, u, one)
+    if kind == 2:
+        return -1
+    lengths = np.empty(one.size[1])
+    for i in range(one.size[1]):
+        lengths[i] = _length2(state.points, u, one.neighbors[i])
+    for i in np.argsort(lengths):
+        v = one.neighbors[i]
+        limit = reach * min(state.target[u], state.target[v])
+        if lengths[i] > limit * limit:
+            return -1
+        if (kind == 1 and one.junction[i] == 0) or not _near(state, u, v, kind) or not _look(state, v, two):
+            continue
+        if not _keeps_topology(state, u, v, kind, one, two):
+            continue
+        count = _new_triangles(state, u, v, one, made)
+        if count >= 0 and not _folds(state, u, v, one, two, made, count):
+            if not _meets(state, grid, u, made, count, mark):
+                return int(v)
+    return -1
+
+
+@compiled
 def _sweep(state: Surface, grid: Grid, order: Integers, reach: float) -> int:
     """Try each vertex once, shortest edge first; return the number of collapses, stop when the grid is full."""
     one, two = _new_star(), _new_star()
@@ -522,30 +574,11 @@ def _sweep(state: Surface, grid: Grid, order: Integers, reach: float) -> int:
     for u in order:
         if state.head[u] < 0 or not _look(state, u, one):
             continue
-        kind = _kind(state, u, one)
-        if kind == 2:
-            continue
-        lengths = np.empty(one.size[1])
-        for i in range(one.size[1]):
-            lengths[i] = _length2(state.points, u, one.neighbors[i])
-        for i in np.argsort(lengths):
-            v = one.neighbors[i]
-            limit = reach * min(state.target[u], state.target[v])
-            if lengths[i] > limit * limit:
-                break
-            if (kind == 1 and one.junction[i] == 0) or not _near(state, u, v, kind) or not _look(state, v, two):
-                continue
-            if not _keeps_topology(state, u, v, kind, one, two):
-                continue
-            count = _new_triangles(state, u, v, one, made)
-            if count < 0 or _folds(state, u, v, one, two, made, count):
-                continue
-            if _meets(state, grid, u, made, count, mark):
-                continue
+        v = _partner(state, grid, u, reach, one, two, made, mark)
+        if v >= 0:
             done += 1
             if not _move(state, grid, u, v):
                 return done
-            break
     return done
 
 
@@ -577,7 +610,7 @@ def _lift(row: Floats, p: Floats, n: Floats) -> float:
     steep += row[4] * n[1] * n[1] + row[7] * n[2] * n[2] + 2 * row[5] * n[1] * n[2]
     if steep <= 1e-3 * row[10]:
         return 0.0
-    return -(gx * n[0] + gy * n[1] + gz * n[2]) / steep
+    return float(-(gx * n[0] + gy * n[1] + gz * n[2]) / steep)
 
 
 @compiled
@@ -592,37 +625,39 @@ def _worst(state: Surface, star: Star) -> float:
 
 
 @compiled
+def _improves(state: Surface, grid: Grid, u: int, one: Star, two: Star, made: Integers, mark: Integers) -> bool:
+    """Say whether the triangles of a vertex are better, and cross nothing, with it at the spare point."""
+    spare, worst, better = len(state.points) - 1, _worst(state, one), -1.0
+    if worst < COS_GOOD:
+        return False
+    _place(state, u, one, spare)
+    if not _near(state, u, spare, 0):
+        return False
+    count = _new_triangles(state, u, spare, one, made)
+    for i in range(count):
+        better = max(better, _largest_cosine(state.points, made[i, 0], made[i, 1], made[i, 2]))
+    if count < 0 or better >= worst or _folds(state, u, spare, one, two, made, count):
+        return False
+    return not _meets(state, grid, u, made, count, mark)
+
+
+@compiled
 def _relax(state: Surface, grid: Grid, order: Integers) -> int:
     """Move vertices inside patches along the surface where that makes better triangles; return how many moved."""
     one, two = _new_star(), _new_star()
     two.size[:] = 0
     made = np.empty((STAR, 3), dtype=np.int64)
     mark = np.zeros(len(state.triangles) + 1, dtype=np.int64)
-    spare, moved = len(state.points) - 1, 0
+    moved = 0
     for u in order:
         if state.head[u] < 0 or not _look(state, u, one) or _kind(state, u, one) != 0:
             continue
-        worst = _worst(state, one)
-        if worst < COS_GOOD:
+        if not _improves(state, grid, u, one, two, made, mark):
             continue
-        _place(state, u, one, spare)
-        if not _near(state, u, spare, 0):
-            continue
-        count = _new_triangles(state, u, spare, one, made)
-        if count < 0:
-            continue
-        better = -1.0
-        for i in range(count):
-            better = max(better, _largest_cosine(state.points, made[i, 0], made[i, 1], made[i, 2]))
-        if better >= worst or _folds(state, u, spare, one, two, made, count):
-            continue
-        if _meets(state, grid, u, made, count, mark):
-            continue
-        state.points[u] = state.points[spare]
+        state.points[u] = state.points[-1]
         moved += 1
         for i in range(one.size[0]):
-            t = one.triangles[i]
-            a, b, c = state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2]
-            if not insert(grid, t, state.points[a], state.points[b], state.points[c]):
+            a, b, c = state.triangles[one.triangles[i]]
+            if not insert(grid, one.triangles[i], state.points[a], state.points[b], state.points[c]):
                 return moved
     return moved

@@ -1,4 +1,4 @@
-"""How long edges should be: wanted sizes by region, graded between, fine at leaky rims, coarse where nothing happens."""
+"""How long edges should be: by region, graded between, fine at leaky rims, coarse where nothing happens."""
 
 from __future__ import annotations
 

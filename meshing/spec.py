@@ -57,7 +57,9 @@ def _label_values(raw: object) -> object:
     values = raw if isinstance(raw, list | tuple) else (raw,)
     for value in values:
         if type(value) is not int:
-            raise ValueError(f"{value!r} is not a label value, expected a whole number such as 3 or a list such as [1, 2]")
+            raise ValueError(
+                f"{value!r} is not a label value, expected a whole number such as 3 or a list such as [1, 2]"
+            )
     if not values:
         raise ValueError("no label value is given, expected a whole number such as 3 or a list such as [1, 2]")
     return tuple(values)
@@ -68,7 +70,9 @@ def _sizes(raw: object) -> object:
     if raw == "auto":
         return raw
     if not isinstance(raw, Mapping) or not raw:
-        raise ValueError(f'{raw!r} is not a size, expected "auto" or a table such as {{ tumor = "1 mm", brain = "5 mm" }}')
+        raise ValueError(
+            f'{raw!r} is not a size, expected "auto" or a table such as {{ tumor = "1 mm", brain = "5 mm" }}'
+        )
     lengths = {}
     for region, text in raw.items():
         try:
@@ -112,7 +116,7 @@ class ImageSpec(_Spec):
     file: InputPath
     labels: dict[RegionName, LabelValues]
     ignore: tuple[int, ...] = ()
-    merge_below: int = Field(0, ge=0)
+    merge_below: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _each_label_once(self) -> ImageSpec:
@@ -125,7 +129,9 @@ class ImageSpec(_Spec):
                     raise ValueError(f"labels: region {name!r} claims value 0, which is the background")
                 if value in owner:
                     twice = "twice" if owner[value] == name else f"and so does region {owner[value]!r}"
-                    raise ValueError(f"labels: region {name!r} claims value {value} {twice}; a value belongs to one region")
+                    raise ValueError(
+                        f"labels: region {name!r} claims value {value} {twice}; a value belongs to one region"
+                    )
                 owner[value] = name
         both = sorted(set(self.ignore) & set(owner))
         if both:
@@ -188,7 +194,9 @@ class MeshSpec(_Spec):
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> MeshSpec:
         if self.file.suffix.lower() != ".msh":
-            raise ValueError(f"file: {self.file.name!r} must end in .msh; `turgor convert` makes one from other formats")
+            raise ValueError(
+                f"file: {self.file.name!r} must end in .msh; `turgor convert` makes one from other formats"
+            )
         if self.image is not None and self.surfaces:
             raise ValueError("a mesh comes from [mesh.image] or from [[mesh.surfaces]], not from both; remove one")
         if self.is_own:
@@ -211,11 +219,15 @@ class MeshSpec(_Spec):
         known = self.named()
         for name in self.cavities:
             if name not in known:
-                raise ValueError(f"cavities: there is no region {name!r}; there is {', '.join(known)}.{nearest(name, known)}")
+                raise ValueError(
+                    f"cavities: there is no region {name!r}; there is {', '.join(known)}.{nearest(name, known)}"
+                )
         if not self.is_own and not self.regions():
             raise ValueError("cavities: every region is a cavity, so nothing is left to mesh")
         for name in () if self.size == "auto" else self.size:
             if name not in known:
-                raise ValueError(f"size: there is no region {name!r}; there is {', '.join(known)}.{nearest(name, known)}")
+                raise ValueError(
+                    f"size: there is no region {name!r}; there is {', '.join(known)}.{nearest(name, known)}"
+                )
             if name in self.cavities:
                 raise ValueError(f"size: region {name!r} is a cavity and is not meshed; give the size of its neighbors")

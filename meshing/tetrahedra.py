@@ -168,7 +168,9 @@ def assemble(
             _take(Surface(f"{regions[index]}|{what.name}", what.kind), chosen, kinds, parts)
     for index, name in enumerate(named[1] if named else ()):
         if name not in {surface.name for surface in kinds}:
-            _take(Surface(name, "named"), named[0][named[0][:, 3] == index, :3] if named else cells[:0, :3], kinds, parts)
+            _take(
+                Surface(name, "named"), named[0][named[0][:, 3] == index, :3] if named else cells[:0, :3], kinds, parts
+            )
     return Tetrahedra(
         points=points,
         cells=cells,

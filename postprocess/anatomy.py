@@ -133,6 +133,11 @@ class Anatomy:
         corner = np.asarray(self.grid.points)[np.unique(self.cells[chosen])]
         return float(np.ptp(corner, axis=0).max() / 2)
 
+    @property
+    def aside(self) -> float:
+        """How far sections stand from the focus [mm]: a plane that holds faces of the mesh would cut them twice."""
+        return 0.00789 * self.tumor_extent
+
     def surface(self, names: Sequence[str] | None = None) -> pv.PolyData:
         """Return the closed surface of regions together, or of the whole body."""
         grid = self.grid
@@ -225,14 +230,13 @@ class Anatomy:
         """Cut the grid, or that of another time, through the focus."""
         normal = np.zeros(3)
         normal[view.normal] = 1.0
-        # A plane that holds faces of the mesh would cut them twice; real nodes are not where this one goes.
-        origin = self.focus + normal * 1.2345e-4 * self.tumor_extent
+        origin = self.focus + normal * self.aside
         mesh = (grid or self.grid).slice(normal=normal, origin=origin).triangulate()
         triangles = np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 4)[:, 1:]
         region = np.asarray(mesh.cell_data["region"]).astype(np.int64).ravel()
         points = view.flat(np.asarray(mesh.points, dtype=np.float64))
         outlines = _outlines(points, triangles, region)
-        return Section(view, float(self.focus[view.normal]), points, triangles, region, outlines, mesh)
+        return Section(view, float(origin[view.normal]), points, triangles, region, outlines, mesh)
 
 
 def _outlines(points: Floats, triangles: Ints, region: Ints) -> Floats:

@@ -5,11 +5,13 @@ Heavy (matplotlib, PyVista): import it inside functions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from turgor.postprocess.anatomy import Anatomy
@@ -23,10 +25,10 @@ from turgor.postprocess.look import (
     save_figure,
     styled,
 )
-from turgor.postprocess.maps import snapshot_times
+from turgor.postprocess.maps import fades, snapshot_times
 from turgor.postprocess.profiles import Profile, profile
 from turgor.postprocess.run import Run
-from turgor.postprocess.scales import FROM_MMHG, MMHG, clock, number, scale_for, time_scale
+from turgor.postprocess.scales import FROM_MMHG, MMHG, Scale, clock, number, scale_for, time_scale
 
 Floats = NDArray[np.float64]
 
@@ -86,8 +88,11 @@ def penetration_profile(run: Run, anatomy: Anatomy, into: Path) -> Picture | Non
             axes.plot(curve.distance, scale(curve.mean), color=colors[i], label=clock(time))
             data.append(_profile_csv(curve, into / f"penetration-{i}.csv", "concentration", "mol/m^3"))
         axes.set(xlabel="distance from the tumor surface [mm]", ylabel=f"free concentration [{scale.unit}]")
-        axes.set_ylim(bottom=min(0.0, float(scale(min(c.low.min() for c in curves)))))
-        axes.legend(title="time", loc="upper right")
+        if fades([float(np.median(curve.mean)) for curve in curves]):
+            axes.set(yscale="log", ylim=(float(scale(1e-4 * top)), float(scale(1.5 * top))))
+        else:
+            axes.set_ylim(bottom=min(0.0, float(scale(min(c.low.min() for c in curves)))))
+        axes.legend(title="time", loc="center left", bbox_to_anchor=(1.0, 0.5))
         path = save_figure(figure, into / "penetration.svg")
     caption = (
         "Free concentration (per volume of accessible fluid) by distance from the outer surface of the tumor, negative "
@@ -124,7 +129,9 @@ def concentration_curves(run: Run, into: Path) -> Picture | None:
     tissue = max((float(v.max()) for v in means.values()), default=0.0)
     if not tissue > 0:
         return None
-    clocks, scale = time_scale(max(float(t[-1]) for t in times.values())), scale_for("mol/m^3", tissue)
+    end = max(float(t[-1]) for t in times.values())
+    clocks, scale = time_scale(end), scale_for("mol/m^3", tissue)
+    start = _start_of_axis(end, [float(times[name][np.argmax(values)]) for name, values in means.items()])
     plasma = _plasma(run)
     with styled():
         figure = new_figure(9.4, 3.5)
@@ -136,7 +143,7 @@ def concentration_curves(run: Run, into: Path) -> Picture | None:
             for name, values in means.items():
                 axes.plot(clocks(times[name]), scale(values), color=colors[name], label=name)
             axes.set(xlabel=f"time [{clocks.unit}]", ylabel=f"free concentration [{scale.unit}]")
-            axes.set_xlim(0, float(clocks(max(t[-1] for t in times.values()))))
+            _time_axis(axes, clocks, start, end)
             light_grid(axes)
         peak = float(plasma[1].max()) if plasma is not None else 0.0
         linear.set(ylim=(0, float(scale(1.12 * tissue))), title="linear")
@@ -154,6 +161,27 @@ def concentration_curves(run: Run, into: Path) -> Picture | None:
     )  # fmt: skip
     return Picture("concentration-time", "Concentration by region", caption, path,
                    data=(_series_csv(times, means, plasma, into / "concentration-time.csv"),))  # fmt: skip
+
+
+def _start_of_axis(end: float, peaks: Sequence[float]) -> float:
+    """Return where a time axis begins [s]: at zero, or, if the first peak is soon over, at a tenth of its time."""
+    first = min(peaks)
+    return first / 10.0 if 0 < first < 0.02 * end else 0.0
+
+
+_ROUND_TIMES = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86400.0, 5 * 86400.0, 30 * 86400.0)
+"""Where a logarithmic time axis is labeled [s]."""
+
+
+def _time_axis(axes: Axes, clocks: Scale, start: float, end: float) -> None:
+    """Scale the time axis: linear from zero, or logarithmic and labeled in words."""
+    if start > 0:
+        axes.set_xscale("log")
+        ticks = [time for time in _ROUND_TIMES if start <= time <= end]
+        axes.set_xticks(clocks(ticks).tolist(), [clock(time) for time in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("time, logarithmic")
+    axes.set_xlim(float(clocks(start)), float(clocks(end)))
 
 
 def _floor(means: dict[str, Floats]) -> float:

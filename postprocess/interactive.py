@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 TRIANGLES = 60_000
 """Most triangles of all surfaces together."""
-VALUES = 1_500_000
+VALUES = 600_000
 """Most stored numbers of all sections, fields and times together."""
 _FOLDER = Path(__file__).parent
 _FONT_FILES = re.compile(r',url\(fonts/[^)]*\) format\("(?:woff|truetype)"\)')
@@ -66,8 +66,8 @@ def interactive(run: Run, anatomy: Anatomy) -> Interactive:
     notes = _Notes()
     plot = k3d.plot(
         grid_visible=False, menu_visibility=False, camera_auto_fit=False, axes=["R", "A", "S"], axes_helper=0.0,
-        background_color=0xFFFFFF, colorbar_object_id=0, time_interpolation=False, camera_fov=32.0, depth_peels=0,
-        camera_mode="orbit", camera_up_axis="z", lighting=1.4,
+        background_color=0xFFFFFF, colorbar_object_id=0, time_interpolation=False, camera_fov=FIELD_OF_VIEW,
+        depth_peels=0, camera_mode="orbit", camera_up_axis="z", lighting=1.4,
     )  # fmt: skip
     parts = _add_parts(plot, anatomy, notes)
     painted, planes = _add_planes(plot, run, anatomy, grid, fields, steps)
@@ -136,7 +136,7 @@ def _add_parts(plot: k3d.Plot, anatomy: Anatomy, notes: _Notes) -> list[dict[str
         surface = part.surface.decimate(1.0 - keep) if keep < 1.0 and part.surface.n_cells > 500 else part.surface
         surface = smooth(surface)
         drawn += surface.n_cells
-        opacity = (0.16 if i == 0 else 0.25) if not part.tumor else 0.42 if part.shell else 0.8
+        opacity = (0.1 if i == 0 else 0.2) if not part.tumor else 0.42 if part.shell else 0.8
         mesh = k3d.mesh(
             np.asarray(surface.points, dtype=np.float32), _triangles(surface),
             normals=np.asarray(surface.point_data["Normals"], dtype=np.float32), color=int(colors[part.region][1:], 16),
@@ -177,11 +177,11 @@ def _add_planes(
         })  # fmt: skip
     planes: list[dict[str, object]] = [
         {
-            "name": view.name,
-            "at": f"{'xyz'[view.normal]} = {number(float(anatomy.focus[view.normal]))} mm",
-            "on": view.name == "axial",
+            "name": section.view.name,
+            "at": f"{'xyz'[section.view.normal]} = {number(section.at)} mm",
+            "on": section.view.name == "axial",
         }
-        for view in VIEWS
+        for section in sections
     ]
     return painted, planes
 
@@ -237,21 +237,38 @@ def _box(anatomy: Anatomy) -> tuple[Floats, Floats]:
     return points.min(axis=0), points.max(axis=0)
 
 
+_LOOKS = {
+    "oblique": (0.55, 0.68, 0.48),
+    "front": (0.0, 1.0, 0.0),
+    "left": (-1.0, 0.0, 0.0),
+    "right": (1.0, 0.0, 0.0),
+    "top": (0.0, 0.02, 1.0),
+}
+"""From where the buttons look; the oblique view comes from the side on which the tumor lies."""
+FIELD_OF_VIEW = 32.0
+"""Opening of the camera from below to above [degrees]."""
+_ASPECT = 1.3
+"""Width over height of the part of the frame that no control covers."""
+
+
 def _views(anatomy: Anatomy) -> Mapping[str, list[float]]:
-    """Return cameras by name: position, target, up."""
+    """Return cameras by name, each far enough to see the whole body: position, target, up."""
+    points = np.asarray(anatomy.grid.points, dtype=np.float64)
     low, high = _box(anatomy)
     middle = (low + high) / 2
-    distance = 1.7 * float(np.linalg.norm(high - low))
-    side = 1.0 if anatomy.focus[0] >= middle[0] else -1.0
-    directions = {
-        "oblique": (0.55 * side, 0.68, 0.48), "front": (0.0, 1.0, 0.0), "left": (-1.0, 0.0, 0.0),
-        "right": (1.0, 0.0, 0.0),
-        "top": (0.0, 0.02, 1.0),
-    }  # fmt: skip
     cameras = {}
-    for name, direction in directions.items():
-        unit = np.array(direction) / np.linalg.norm(direction)
-        cameras[name] = [float(x) for x in (*(middle + distance * unit), *middle, 0.0, 0.0, 1.0)]
+    for name, look in _LOOKS.items():
+        mirrored = name == "oblique" and anatomy.focus[0] < middle[0]
+        toward = np.array(look) * (-1.0 if mirrored else 1.0, 1.0, 1.0)
+        toward /= np.linalg.norm(toward)
+        right = np.cross((0.0, 0.0, 1.0), toward)
+        right /= np.linalg.norm(right)
+        offset = points - middle
+        wide = float(np.abs(offset @ right).max())
+        tall = float(np.abs(offset @ np.cross(toward, right)).max())
+        near = float((offset @ toward).max())
+        distance = 1.2 * max(tall, wide / _ASPECT) / np.tan(np.radians(FIELD_OF_VIEW / 2)) + near
+        cameras[name] = [float(x) for x in (*(middle + distance * toward), *middle, 0.0, 0.0, 1.0)]
     return cameras
 
 

@@ -122,7 +122,7 @@ class Value(Part):
     """A parameter in force: as printed in its source, and as a number in internal units."""
 
     value: str = ""
-    number: JsonValue = None
+    number: float | None = None
     unit: str = ""
     symbol: str = ""
     label: str = ""

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 from numpy.typing import NDArray
@@ -33,17 +33,25 @@ WIDTH = 9.4
 
 @dataclass(frozen=True)
 class Paint:
-    """How values become colors: map, range in display units, unit."""
+    """How values become colors: map, range in display units, unit, linear or logarithmic."""
 
     colors: str
     low: float
     high: float
     scale: Scale
+    kind: Literal["linear", "logarithmic"] = "linear"
 
     @property
     def norm(self) -> Normalize:
-        """The linear scale."""
+        """The scale; what is outside of it takes the color of its end."""
+        if self.kind == "logarithmic":
+            return LogNorm(self.low, self.high, clip=True)
         return Normalize(self.low, self.high)
+
+    @property
+    def title(self) -> str:
+        """The unit in brackets, with a word when the scale is not linear."""
+        return f"[{self.scale.unit}]" + (", logarithmic" if self.kind == "logarithmic" else "")
 
     def extend(self, values: Floats) -> str:
         """Return which ends of the scale are exceeded, as a color bar wants it."""
@@ -117,7 +125,7 @@ def concentration_maps(run: Run, anatomy: Anatomy, into: Path) -> Picture | None
     if not len(near) or float(np.abs(near).max()) == 0.0:
         return None
     scale = scale_for("mol/m^3", float(np.percentile(near, 99.5)))
-    paint = Paint(MAPS["concentration"], *robust_range(scale(near)), scale)
+    paint = _paint_over_time(scale, [v[_inside(s.points, window)] for v, s in zip(raw, sections, strict=True)])
     with styled():
         figure, axes = _row(sections, [window] * len(sections))
         for i, (ax, section, values, time) in enumerate(zip(axes, sections, raw, times, strict=True)):
@@ -129,7 +137,7 @@ def concentration_maps(run: Run, anatomy: Anatomy, into: Path) -> Picture | None
         path = save_figure(figure, into / "concentration-snapshots.svg")
     caption = (
         "Free drug per volume of accessible fluid on the axial section through the tumor "
-        f"({_plane_title(sections[0])}), all times on one color scale. "
+        f"({_plane_title(sections[0])}), all times on one {paint.kind} color scale. "
         f"Largest value shown {number(float(scale(near).max()))} {scale.unit}."
     )
     names = [f"concentration-{i}.csv" for i in range(len(times))]
@@ -137,16 +145,39 @@ def concentration_maps(run: Run, anatomy: Anatomy, into: Path) -> Picture | None
     return Picture("concentration-snapshots", "Concentration in the tumor", caption, path, data=tuple(data))
 
 
+def _paint_over_time(scale: Scale, snapshots: Sequence[Floats]) -> Paint:
+    """Return one scale for all times: linear, or three decades when the drug falls to a twentieth or less."""
+    low, high = robust_range(scale(np.concatenate(snapshots)))
+    if fades([float(np.median(values)) for values in snapshots]):
+        return Paint(MAPS["concentration"], 1e-3 * high, high, scale, "logarithmic")
+    return Paint(MAPS["concentration"], low, high, scale)
+
+
+def fades(typical: Sequence[float]) -> bool:
+    """Return whether values at several times differ so much that a linear scale would hide all but one."""
+    largest = max(typical, default=0.0)
+    return largest > 0 and min(typical) < largest / 20.0
+
+
 def snapshot_times(run: Run) -> tuple[float, ...]:
-    """Return stored times closest to 5, 25, 50 and 100 % of the run, without the start and without doubles."""
+    """Return stored times after the start: closest to the peak in the tumor and to 5, 25, 50 and 100 % of the run."""
     times = np.array(run.times)
     later = times[times > times[0]] if len(times) > 1 else times
     wanted = times[0] + (times[-1] - times[0]) * np.array([0.05, 0.25, 0.5, 1.0])
-    picked = {float(later[np.argmin(np.abs(later - want))]) for want in wanted}
+    picked = {float(later[np.argmin(np.abs(later - want))]) for want in (_peak(run), *wanted)}
     if len(picked) < 4:
         spare = [float(t) for t in later if float(t) not in picked]
         picked |= set(spare[: 4 - len(picked)])
     return tuple(sorted(picked))
+
+
+def _peak(run: Run) -> float:
+    """Return when the mean concentration in the tumor is largest [s]."""
+    rows = run.region_means.where("region", (run.tumor or run.regions)[0])
+    column = "concentration mean [mol/m^3]"
+    if column not in rows or not len(rows):
+        return run.times[-1]
+    return float(rows.numbers("t [s]")[np.argmax(rows.numbers(column))])
 
 
 def draw_section(
@@ -231,12 +262,15 @@ def _equally_tall(windows: Sequence[Window]) -> list[Window]:
 
 
 def _close(anatomy: Anatomy, section: Section) -> Window:
-    """Return a square around the tumor with as much tissue on each side, not larger than the body."""
-    middle = section.view.flat(anatomy.focus[None, :])[0]
-    reach = 1.9 * anatomy.tumor_extent
-    left, right, low, high = _whole(section)
-    half = min(reach, 0.5 * max(right - left, high - low))
-    return tuple(float(v) for v in (middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half))  # type: ignore[return-value]
+    """Return a square around the tumor in this section with as much tissue on each side, not larger than the body."""
+    tumor = [anatomy.run.regions.index(name) for name in anatomy.run.tumor]
+    here = section.triangles[np.isin(section.region, tumor)]
+    around = section.points[here if len(here) else section.triangles].reshape(-1, 2)
+    low, high = around.min(axis=0), around.max(axis=0)
+    left, right, bottom, top = _whole(section)
+    half = min(1.0 * float((high - low).max()), 0.5 * max(right - left, top - bottom))
+    x, y = (float(v) for v in (low + high) / 2)
+    return x - half, x + half, y - half, y + half
 
 
 def _inside(points: Floats, window: Window) -> NDArray[np.bool_]:
@@ -267,7 +301,7 @@ def _arrows(axes: Axes, section: Section, window: Window, count: int = 17) -> bo
         near = distance.min(axis=1)
         mean = weight @ flat / np.maximum(weight.sum(axis=1), 1e-300)[:, None]
     speed = np.linalg.norm(mean, axis=1)
-    keep = (near < step) & (speed > 0.02 * speed.max(initial=0.0))
+    keep = (near < 0.4 * step) & (speed > 0.02 * speed.max(initial=0.0))
     if not keep.any():
         return False
     unit = mean[keep] / speed[keep, None]
@@ -278,9 +312,12 @@ def _arrows(axes: Axes, section: Section, window: Window, count: int = 17) -> bo
 
 
 def _frame(axes: Axes, window: Window) -> None:
-    left, right, low, high = window
-    axes.plot([left, right, right, left, left], [low, low, high, high, low], color="white", lw=2.0)
-    axes.plot([left, right, right, left, left], [low, low, high, high, low], color="#D55E00", lw=1.1)
+    """Draw the outline of a window, as far as it lies in the picture."""
+    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    left, right = max(window[0], x0), min(window[1], x1)
+    low, high = max(window[2], y0), min(window[3], y1)
+    for color, width in (("white", 2.6), ("#D55E00", 1.3)):
+        axes.plot([left, right, right, left, left], [low, low, high, high, low], color=color, lw=width)
 
 
 def _plane_title(section: Section) -> str:
@@ -292,7 +329,7 @@ def _bar(figure: Figure, axes: Sequence[Axes], paint: Paint, label: str, extend:
     bar = figure.colorbar(
         ScalarMappable(paint.norm, paint.colors), ax=list(axes), extend=extend, fraction=0.03, pad=0.03
     )
-    bar.set_label(f"{label} [{paint.scale.unit}]")
+    bar.set_label(f"{label} {paint.title}")
     bar.outline.set_linewidth(0.5)
     return bar.ax
 
@@ -300,7 +337,7 @@ def _bar(figure: Figure, axes: Sequence[Axes], paint: Paint, label: str, extend:
 def color_bar(figure: Figure, axes: Axes, paint: Paint, label: str) -> None:
     """Draw a color bar with its unit into its own axes."""
     bar = figure.colorbar(ScalarMappable(paint.norm, paint.colors), cax=axes, extend="max")
-    bar.set_label(f"{label} [{paint.scale.unit}]")
+    bar.set_label(f"{label} {paint.title}")
     bar.outline.set_linewidth(0.5)
 
 

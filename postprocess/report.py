@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from turgor.postprocess import tables, words
+from turgor.postprocess.certificate import certificate_of
 from turgor.postprocess.figures import Chapter, chapters
 from turgor.postprocess.ledger import Ledger, ledgers
 from turgor.postprocess.run import Run
 from turgor.postprocess.scales import PASCAL_PER_MMHG, clock, number, scale_for
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from turgor.postprocess.interactive import Interactive
 
 _HERE = Path(__file__).parent
@@ -93,12 +97,21 @@ def _content(run: Run, books: tuple[Ledger, ...], drawn: list[Chapter], scene: I
         "agent": words.agent_rows(run),
         "plasma": words.plasma_words(run) if run.resolved.plasma else "",
         "checks": tables.checks(run, books),
-        "certificate": words.certificate_rows(run.manifest.mesh.certificate),
+        "certificate": certificate_of(run.manifest.mesh.certificate),
         "references": list(enumerate(run.references.items(), start=1)),
         "drawn_with": _drawn_with(),
         "drawn_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "clock": clock,
+        "with_links": _with_links,
     }
+
+
+def _with_links(reference: str) -> Markup:
+    """Return a reference with its DOI as a link; a link asks for nothing until it is followed."""
+    from markupsafe import Markup, escape
+
+    link = r'<a href="https://doi.org/\1">doi:\1</a>'
+    return Markup(re.sub(r"doi:(10\.[^\s&]*[^\s&.,;])", link, str(escape(reference))))
 
 
 def _figure_numbers(drawn: list[Chapter]) -> dict[str, int]:

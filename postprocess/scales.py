@@ -64,7 +64,7 @@ def time_scale(end: float) -> Scale:
 
 def clock(seconds: float) -> str:
     """Return a time as people say it: "90 s", "4 h", "2.5 d"."""
-    limits = (120.0, 3600.0, 96 * 3600.0)
+    limits = (60.0 if seconds % 60 == 0 else 120.0, 3600.0, 96 * 3600.0)
     scale = next((s for s, limit in zip(_TIME, limits, strict=False) if abs(seconds) < limit), _TIME[-1])
     return f"{number(seconds * scale.factor)} {scale.unit}"
 

@@ -17,13 +17,26 @@ function turgorScene(k3d, settings) {
     return k3d.reload(object, { visible: visible });
   }
 
+  /* Planes glow in the colors of the bar, whatever the light: shading would be read as a value. */
+  function unlit() {
+    settings.fields.forEach(field => Object.values(field.ids).forEach(id => {
+      const material = (world.ObjectsById[id] || {}).material;
+      if (!material || !material.map || material.emissiveMap === material.map) return;
+      material.emissiveMap = material.map;
+      material.emissive.set(0xffffff);
+      material.color.set(0x000000);
+      material.needsUpdate = true;
+    }));
+    k3d.render();
+  }
+
   function number(value) {
     return Number(value.toPrecision(3)).toString().replace("-", "\u2212");
   }
 
   function paintPlanes() {
-    settings.fields.forEach(field => settings.planes.forEach(plane =>
-      show(field.ids[plane.name], field.on && plane.on)));
+    Promise.all(settings.fields.flatMap(field => settings.planes.map(plane =>
+      show(field.ids[plane.name], field.on && plane.on)))).then(unlit);
     const field = settings.fields.find(entry => entry.on);
     bar.hidden = !field || !settings.planes.some(plane => plane.on);
     if (!field) return;
@@ -46,7 +59,7 @@ function turgorScene(k3d, settings) {
     shown.place = Number(place);
     slider.value = String(place);
     stamp.textContent = `t = ${settings.times[shown.place]}`;
-    return k3d.setTime(shown.place);
+    return Promise.resolve(k3d.setTime(shown.place)).then(unlit);
   }
 
   function play() {

@@ -63,7 +63,7 @@ class Camera:
             + (y.min() + y.max()) / 2 * self.up
             + float(center @ self.toward) * self.toward
         )
-        self.half_height = 1.14 * max(float(np.ptp(y)) / 2, float(np.ptp(x)) / 2 / aspect)
+        self.half_height = 1.17 * max(float(np.ptp(y)) / 2, float(np.ptp(x)) / 2 / aspect)
         self.depth = float(np.linalg.norm(np.ptp(points, axis=0)))
 
     def aim(self, picture: pv.Plotter) -> None:
@@ -176,7 +176,7 @@ def _cut_parts(picture: pv.Plotter, anatomy: Anatomy, scene: Scene, camera: Came
     axis = NORMALS[scene.clip]
     normal = np.zeros(3)
     normal[axis] = 1.0 if camera.toward[axis] >= 0 else -1.0
-    origin = anatomy.focus + normal * 1.2345e-4 * anatomy.tumor_extent
+    origin = anatomy.focus + normal * anatomy.aside
     half = as_surface(smooth(anatomy.surface()).clip(normal=normal, origin=origin))
     if half.n_cells:
         picture.add_mesh(half, color="#9AA5B1", opacity=0.3, smooth_shading=True)
@@ -211,12 +211,24 @@ def _side_letters(axes: Axes, camera: Camera, half_width: float) -> None:
 
 
 def _tripod(axes: Axes, camera: Camera, half_width: float) -> None:
+    """Draw three axes; of each pair of sides the one that keeps the arrows apart."""
     length = 0.13 * camera.half_height
-    x0, y0 = half_width - 2.1 * length, -camera.half_height + 2.0 * length
-    for letter, direction in _SIDES[::2]:
+    x0, y0 = half_width - 1.8 * length, -camera.half_height + 1.7 * length
+    for (one, direction), (other, _), outward in (
+        (_SIDES[0], _SIDES[1], 1),
+        (_SIDES[2], _SIDES[3], -1),
+        (*_SIDES[4:], 0),
+    ):
         x, y = float(np.dot(direction, camera.right)) * length, float(np.dot(direction, camera.up)) * length
-        axes.annotate("", (x0 + x, y0 + y), (x0, y0), arrowprops={"arrowstyle": "-|>", "color": "#666666", "lw": 1.0})
-        axes.text(x0 + 1.45 * x, y0 + 1.45 * y, letter, ha="center", va="center", color="#444444", fontsize=8)
+        flip = -1.0 if x * outward < 0 else 1.0
+        axes.annotate(
+            "",
+            (x0 + flip * x, y0 + flip * y),
+            (x0, y0),
+            arrowprops={"arrowstyle": "-|>", "color": "#666666", "lw": 1.0, "shrinkA": 0, "shrinkB": 0},
+        )
+        place = (x0 + flip * 1.35 * x, y0 + flip * 1.35 * y)
+        axes.text(*place, one if flip > 0 else other, ha="center", va="center", color="#444444", fontsize=8)
 
 
 def _scale_bar(axes: Axes, camera: Camera, half_width: float) -> None:

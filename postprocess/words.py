@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -105,17 +106,23 @@ def internal(value: Value) -> str:
 
 def agent_rows(run: Run) -> list[tuple[str, str, Source]]:
     """Return the agent's words and values: name, text, source."""
-    numbers = numbered(run.references)
-    rows: list[tuple[str, str, Source]] = []
-    agent = run.resolved.agent or {}
-    for name, entry in agent.items():
-        label = name.replace("_", " ")
+    return list(_rows_of(run.resolved.agent or {}, "", numbered(run.references)))
+
+
+def _rows_of(
+    entries: Mapping[str, JsonValue], before: str, numbers: Mapping[str, int]
+) -> Iterator[tuple[str, str, Source]]:
+    for name, entry in entries.items():
+        label = f"{before}{name.replace('_', ' ')}"
         if isinstance(entry, dict) and "value" in entry:
             value = Value.model_validate(entry)
-            rows.append((value.label or label, printed(value.value), source_of(value, numbers)))
-        elif isinstance(entry, str | int | float) and str(entry) and not (name == "name" and "title" in agent):
-            rows.append((label, str(entry), Source("case", "")))
-    return rows
+            yield value.label or label, printed(value.value), source_of(value, numbers)
+        elif isinstance(entry, list):
+            for i, item in enumerate(entry, start=1):
+                if isinstance(item, dict):
+                    yield from _rows_of(item, f"{label}, term {i}: ", numbers)
+        elif _plain(entry) and not (name == "name" and "title" in entries):
+            yield label, str(entry), Source("case", "")
 
 
 def plasma_words(run: Run) -> str:
@@ -147,8 +154,8 @@ def _mesh_words(run: Run) -> str:
     if isinstance(sizes, dict) and sizes:
         edges = [f"{size} in {region}" for region, size in sizes.items()]
         text += f" Target edge lengths were {and_list(edges)}, graded in between."
-    sides = [f"{name} {words}" for name, words in run.manifest.side.items()]
-    return text + (f" Sides of the patient: {'; '.join(sides)}." if sides else "")
+    sides = [f"{name}: {words}" for name, words in run.manifest.side.items() if name in run.tumor]
+    return text + (f" Position of the {'; of the '.join(sides)}." if sides else "")
 
 
 def _path(tree: JsonValue | Mapping[str, JsonValue], *keys: str) -> JsonValue:
@@ -197,16 +204,34 @@ def _software_words(run: Run) -> str:
     return f"{text}, in {clock(seconds)}." if seconds else f"{text}."
 
 
-def equations(run: Run) -> list[tuple[str, str]]:
-    """Return name and equations of each physics, the lines as they stand in its docstring."""
-    return [(p.name, p.equations.strip("\n")) for p in run.manifest.physics if p.equations.strip()]
+@dataclass(frozen=True)
+class Block:
+    """A paragraph of a physics' own description, or equations with their line breaks."""
+
+    formula: bool
+    text: str
+
+
+def equations(run: Run) -> list[tuple[str, list[Block]]]:
+    """Return name and description of each physics, cut into paragraphs and equations (the indented lines)."""
+    return [(p.name, _blocks(p.equations)) for p in run.manifest.physics if p.equations.strip()]
+
+
+def _blocks(text: str) -> list[Block]:
+    blocks = []
+    indented = any(line[:4].isspace() for line in text.splitlines() if line.strip())
+    for piece in re.split(r"\n\s*\n", text.strip("\n")):
+        formula = not indented or piece[:4].isspace()
+        blocks.append(Block(formula, textwrap.dedent(piece) if formula else " ".join(piece.split())))
+    return blocks
 
 
 def warnings(run: Run) -> list[str]:
     """Return everything a reader must know before believing a picture, the run's own words first."""
-    found = list(run.manifest.warnings)
+    found = [pretty_powers(sentence) for sentence in run.manifest.warnings]
     for surface, product in run.manifest.verification.h_alpha.items():
-        if product > RIM_LIMIT:
+        said = any("pressure layer" in sentence and surface in sentence for sentence in found)
+        if product > RIM_LIMIT and not said:
             found.append(
                 f"The pressure layer at {surface} is not resolved: cell size times α is {number(product)}, and should "
                 "be at most 1/3. Pressure gradients and fluxes there are too low; choose smaller cells in the tumor."
@@ -237,18 +262,3 @@ def _area(square_millimeters: float) -> str:
 def columns_of_conditions(run: Run) -> list[str]:
     """Return the physics that have conditions, in order."""
     return list(dict.fromkeys(condition.physics for condition in run.resolved.conditions))
-
-
-def certificate_rows(certificate: Mapping[str, JsonValue]) -> Sequence[tuple[str, str]]:
-    """Return the plain entries of a mesh certificate."""
-    rows = []
-    for key, value in certificate.items():
-        if isinstance(value, bool):
-            rows.append((key.replace("_", " "), "yes" if value else "no"))
-        elif isinstance(value, int):
-            rows.append((key.replace("_", " "), counted(value)))
-        elif isinstance(value, float):
-            rows.append((key.replace("_", " "), number(value, 4)))
-        elif isinstance(value, str) and len(value) < 200:
-            rows.append((key.replace("_", " "), value))
-    return rows

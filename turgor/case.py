@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import BaseModel, Field, PrivateAttr, TypeAdapter, ValidationError
 
@@ -78,7 +78,7 @@ class Case(Spec):
             raise CaseError(listed(complaints))
         case = cls.model_construct(**sections)
         case.__pydantic_private__ = {"_data": data, "_folder": folder.resolve(), "_text": "", "_known": known}
-        return case
+        return cast("Self", case)
 
     def with_(self, **changes: object) -> Self:
         """Return a case with changes; `time__end="2 h"` sets `end` in `[time]`."""
@@ -174,7 +174,9 @@ def _sections(
         else:
             sections[key] = field.get_default(call_default_factory=True)
     model = material_model(tuple(p for spec in known for p in getattr(spec, "own_parameters", ())))
-    sections["materials"] = _tables(data, "materials", dict.fromkeys(data.get("materials", {}), model), context, complaints)
+    sections["materials"] = _tables(
+        data, "materials", dict.fromkeys(data.get("materials", {}), model), context, complaints
+    )
     physics = {spec.key: spec for spec in known}
     for key in _table(data, "physics", complaints):
         if key not in physics:
@@ -193,7 +195,11 @@ def _table(data: dict[str, Any], key: str, complaints: list[str]) -> dict[str, A
 
 
 def _tables(
-    data: dict[str, Any], key: str, models: Mapping[str, type[BaseModel]], context: dict[str, Any], complaints: list[str]
+    data: dict[str, Any],
+    key: str,
+    models: Mapping[str, type[BaseModel]],
+    context: dict[str, Any],
+    complaints: list[str],
 ) -> dict[str, Any]:
     """Validate the tables of a section whose tables are named freely."""
     found: dict[str, Any] = {}
@@ -225,7 +231,9 @@ def _sentence(place: tuple[str, ...], item: dict[str, Any], schema: dict[str, An
     kind = item["type"]
     if kind == "extra_forbidden":
         known = _known_keys(schema, item["loc"][:-1])
-        return f"{where}: unknown key.{nearest(str(path[-1]), known) or f' Expected one of {", ".join(sorted(known))}.'}"
+        return (
+            f"{where}: unknown key.{nearest(str(path[-1]), known) or f' Expected one of {", ".join(sorted(known))}.'}"
+        )
     if kind == "missing":
         return f"{where}: is missing"
     message = item["msg"].removeprefix("Value error, ")

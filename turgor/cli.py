@@ -10,6 +10,8 @@ from pathlib import Path
 
 from turgor.progress import rank
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # ranks share the cores; threads of the linear algebra would fight them
+
 COMMANDS = {
     "run": "mesh, solve and report a case; what is up to date is skipped",
     "mesh": "turn the segmentation of a case into tetrahedra with names, and a certificate",

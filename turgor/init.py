@@ -151,10 +151,7 @@ def _measure(values: NDArray[np.integer], value: int, voxel: float, name: str) -
     wider = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in box)
     mask, around = here[wider], values[wider]
     touched = [
-        around[shifted & ~mask]
-        for axis in range(3)
-        for step in (1, -1)
-        for shifted in (_shifted(mask, axis, step),)
+        around[shifted & ~mask] for axis in range(3) for step in (1, -1) for shifted in (_shifted(mask, axis, step),)
     ]
     others = np.concatenate(touched)
     found, counts = np.unique(others, return_counts=True)
@@ -267,7 +264,7 @@ def _mesh_lines(draft: Draft, segmentation: Path, target: Path) -> Iterator[str]
     yield ""
     yield "[mesh]"
     yield f"file = {_text(target.with_suffix('.msh').name)}"
-    yield f"size = {{ {sizes} }}   # edge lengths for some {CELLS} cells; size = \"auto\" resolves the rim of the tumor"
+    yield f'size = {{ {sizes} }}   # edge lengths for some {CELLS} cells; size = "auto" resolves the rim of the tumor'
     yield ""
     yield "[mesh.image]"
     yield f"file = {_text(Path(file).as_posix())}"

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from turgor.case import Case
     from turgor.resolve import Given
 
-BYTES_PER_RANK = 250e6
+BYTES_PER_RANK = 200e6
 """A process with DOLFINx and PETSc loaded, before there is a mesh."""
 
-BYTES_PER_CELL = 2500.0
-"""Mesh, matrices and multigrid, for each cell and physics of first degree; measured on 150 000 cells."""
+BYTES_PER_CELL = 1400.0
+"""Mesh, matrices and multigrid, for each cell and physics; measured with flow and drug on 147 000 cells."""
 
 
 @dataclass(frozen=True)

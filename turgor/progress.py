@@ -13,6 +13,9 @@ from typing import Protocol, TextIO
 EVERY = 30.0
 """Seconds between two plain lines."""
 
+SURE = 0.05
+"""Part done from which the time left is told: steps grow at the start, and say nothing about the end."""
+
 MARK = "@progress"
 """What begins the lines in which the ranks of a parallel run tell their progress to the process that started them."""
 
@@ -63,16 +66,17 @@ class Lines:
     def __init__(self, stream: TextIO, every: float = EVERY) -> None:
         """Write to a stream, at most one line in `every` seconds."""
         self._stream, self._every = stream, every
-        self._began = self._said = time.monotonic()
+        self._said, self._reached = time.monotonic(), 0.0
 
     def __call__(self, now: float, end: float, words: str) -> None:
         """Write a line if the last one was long ago."""
         clock = time.monotonic()
         if clock - self._said < self._every or end <= 0:
             return
-        self._said = clock
         done = min(now / end, 1.0)
-        left = f", about {duration((clock - self._began) * (1 - done) / done)} left" if done > 0 else ""
+        seconds = (clock - self._said) * (end - now) / max(now - self._reached, 1e-9 * end)
+        left = f", about {duration(seconds)} left" if done > SURE else ""
+        self._said, self._reached = clock, now
         print(f"  {100 * done:3.0f} %  {words}{left}", file=self._stream, flush=True)
 
 

@@ -12,8 +12,9 @@ from turgor.fem.spec import MeasureSpec, OutputSpec, PatientSpec, PhysicsSpec, T
 from turgor.materials.errors import CaseError, nearest
 from turgor.materials.library import Agent, Entry, Tissue, library
 from turgor.materials.parameters import PARAMETERS, Parameter
+from turgor.materials.quantity import Quantity
 from turgor.materials.spec import Material
-from turgor.materials.values import ImageMap, Quantity, Value
+from turgor.materials.values import ImageMap, Value
 
 if TYPE_CHECKING:
     from turgor.case import Case
@@ -166,27 +167,39 @@ def complaints(
     """
     regions = mesh.regions() if mesh is not None else None
     if regions is not None and physics:
-        for region in regions:
-            if region not in named:
-                yield f"materials.{region}: the region has no material; add [materials.{region}].{nearest(region, named)}"
-        for region in named:
-            if region not in regions:
-                yield f"materials.{region}: the mesh has no such region.{nearest(region, regions)}"
+        yield from _named_twice(regions, named)
     yield from _names(materials, physics)
     yield from _missing(materials, physics, regions)
     provided = {field for spec in physics.values() for field in spec.provides}
+    yield from _joined(physics, provided)
+    drug = physics.get("drug")
+    if isinstance(drug, DrugSpec):
+        yield from _drug(drug, time, patient)
+    if regions is not None and mesh is not None:
+        yield from _surfaces(physics, output, regions, mesh.cavities)
+    for key, measure in (output.measures if output else {}).items():
+        yield from _measure(f"output.measures.{key}", measure, provided, regions)
+
+
+def _named_twice(regions: tuple[str, ...], named: tuple[str, ...]) -> Iterator[str]:
+    """Yield the regions that stand only in [mesh] or only in [materials]."""
+    for region in regions:
+        if region not in named:
+            hint = nearest(region, named)
+            yield f"materials.{region}: the region has no material; add [materials.{region}].{hint}"
+    for region in named:
+        if region not in regions:
+            yield f"materials.{region}: the mesh has no such region.{nearest(region, regions)}"
+
+
+def _joined(physics: Mapping[str, PhysicsSpec], provided: set[str]) -> Iterator[str]:
+    """Yield what the physics lack of each other."""
     for spec in physics.values():
         for field in spec.takes:
             if field not in provided:
                 yield f"physics.{spec.key}: takes {field}, which no physics of the case provides; add [physics.flow]"
-    drug = physics.get("drug")
-    if isinstance(drug, DrugSpec):
-        yield from _drug(drug, time, patient)
-    places = None if regions is None or mesh is None else (regions, mesh.cavities)
-    if places is not None:
-        yield from _surfaces(physics, output, *places)
-    for key, measure in (output.measures if output else {}).items():
-        yield from _measure(f"output.measures.{key}", measure, provided, regions)
+        if spec.in_ is not None:
+            yield f"physics.{spec.key}.in: solving in some regions only is not in this version of turgor; leave it out"
 
 
 def _names(materials: Mapping[str, Material], physics: Mapping[str, PhysicsSpec]) -> Iterator[str]:
@@ -227,7 +240,7 @@ def _drug(drug: DrugSpec, time: TimeSpec | None, patient: PatientSpec | None) ->
     if plasma is None:
         return
     if not drug.agent and (plasma.dose or plasma.fraction == "total"):
-        yield "physics.drug.agent: a dose, or the total drug of a curve, needs an agent (its kinetics, its unbound fraction)"
+        yield "physics.drug.agent: is missing; a dose or a total concentration needs one, for its kinetics and binding"
     if plasma.dose is not None:
         needed = DOSES[plasma.dose.unit]
         if needed and (patient is None or getattr(patient, needed) is None):
@@ -264,7 +277,9 @@ def _surfaces(
     ]
     measures = output.measures if output else {}
     asked += [(f"output.measures.{key}.through", m.through) for key, m in measures.items() if m.through]
-    examples = [f"{a}|outside" for a in regions] + [f"{a}|{b}" for a in regions for b in (*regions, *cavities) if a != b]
+    examples = [f"{a}|outside" for a in regions] + [
+        f"{a}|{b}" for a in regions for b in (*regions, *cavities) if a != b
+    ]
     for where, name in asked:
         if not surface_known(name, regions, cavities):
             sides = ", ".join((*regions, *cavities, "outside", "cut"))
@@ -280,7 +295,8 @@ def _measure(where: str, measure: MeasureSpec, provided: set[str], regions: tupl
     name = measure.of
     base = name.rpartition(".")[0] if name.rpartition(".")[2] in ("x", "y", "z") else name
     if base not in known:
-        yield f"{where}.of: no physics of the case gives {name!r}; it has {', '.join(sorted(known))}.{nearest(name, known)}"
+        has = ", ".join(sorted(known))
+        yield f"{where}.of: no physics of the case gives {name!r}; it has {has}.{nearest(name, known)}"
     if measure.through is not None and base not in ("velocity", "drug"):
         yield f'{where}.through: of = "velocity" (volume) or "drug" (amount) flows through a surface, not {name!r}'
     if measure.in_ is not None and regions is not None and measure.in_ not in regions:

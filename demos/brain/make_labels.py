@@ -21,10 +21,10 @@ from scipy import ndimage
 GRAY, WHITE, VENTRICLES, EDEMA, TUMOR, NECROSIS = 1, 2, 3, 4, 5, 6
 
 LOBES = (
-    ((30.0, -32.0, 30.0), 10.0),
-    ((37.0, -24.0, 34.0), 8.0),
-    ((32.0, -42.0, 37.0), 8.0),
-    ((28.0, -34.0, 20.0), 7.0),
+    ((32.0, -32.0, 36.0), 10.0),
+    ((39.0, -24.0, 39.0), 8.0),
+    ((34.0, -42.0, 42.0), 8.0),
+    ((32.0, -34.0, 28.0), 7.0),
 )
 """Centers (RAS, mm) and radii [mm] of the balls whose union is the tumor, in the right parietal white matter."""
 
@@ -38,7 +38,7 @@ EDEMA_IN_WHITE, EDEMA_IN_GRAY = 10.0, 2.0
 """How far the edema reaches from the tumor [mm]; it spreads along white matter."""
 
 SMOOTHING = 4.0
-"""Standard deviation [mm] of the blur under which white is told from gray matter: leaves out sheets of a voxel or two."""
+"""Standard deviation [mm] of the blur under which white is told from gray matter: thin sheets are left out."""
 
 IN_VENTRICLE = (9.0, 5.0, 16.0)
 """A point in the right lateral ventricle (RAS, mm), through the third connected with the left one."""

@@ -53,10 +53,14 @@ def boundary(
     """Gather the surface rates at a time [s]; collective."""
     count = domain.space.dofmap.index_map.size_local
     found = Boundary({}, {}, np.zeros(count, bool), np.zeros(count))
+    named = [domain.surfaces[name] for name in conditions if domain.surfaces[name].kind == "named"]
+    taken = np.concatenate([4 * part.cells + part.opposite for part in named]) if named else np.zeros(0, np.int64)
     for name, surface in domain.surfaces.items():
         on = conditions.get(name)
-        if surface.kind == "named" or (surface.second is not None and on is None):
+        if on is None and (surface.kind == "named" or surface.second is not None):
             continue
+        if surface.kind != "named":
+            surface = surface.part(~np.isin(4 * surface.cells + surface.opposite, taken))
         key = on.key if on else ""
         areas = np.linalg.norm(surface.area_vectors, axis=1)
         if key == "concentration":

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import ufl
-from dolfinx import fem
 from numpy.typing import NDArray
 
+from turgor.fem.assembly import Function
 from turgor.fem.flux import DarcyFlux
 from turgor.materials.laws import patlak
 
@@ -79,20 +79,25 @@ TERMS: tuple[Callable[[Cells], Term], ...] = (vessels, lymph, decay)
 def transport(
     c: ufl.Argument,
     w: ufl.Argument,
-    hindrance: fem.Function,
+    hindrance: Function,
     velocity: ufl.core.expr.Expr,
-    diffusivity: fem.Function,
+    diffusivity: Function,
 ) -> ufl.Form:
     """Return (R c v, ∇w) - (n_a D ∇c, ∇w), with `diffusivity` = n_a D; its columns sum to zero."""
     dx = ufl.dx(metadata={"quadrature_degree": 2})
-    return (hindrance * c * ufl.dot(velocity, ufl.grad(w)) - diffusivity * ufl.dot(ufl.grad(c), ufl.grad(w))) * dx
+    weak: ufl.Form = (
+        hindrance * c * ufl.dot(velocity, ufl.grad(w)) - diffusivity * ufl.dot(ufl.grad(c), ufl.grad(w))
+    ) * dx
+    return weak
 
 
-def mass(c: ufl.Argument, w: ufl.Argument, fraction: fem.Function) -> ufl.Form:
+def mass(c: ufl.Argument, w: ufl.Argument, fraction: Function) -> ufl.Form:
     """Return (n_a c, w)."""
-    return fraction * c * w * ufl.dx(metadata={"quadrature_degree": 2})
+    weak: ufl.Form = fraction * c * w * ufl.dx(metadata={"quadrature_degree": 2})
+    return weak
 
 
-def velocity(mean: fem.Function, divergence: fem.Function, center: fem.Function) -> ufl.core.expr.Expr:
+def velocity(mean: Function, divergence: Function, center: Function) -> ufl.core.expr.Expr:
     """Return v = mean + divergence/3 (x - x_T), the conservative Darcy velocity."""
-    return mean + divergence / 3 * (ufl.SpatialCoordinate(mean.function_space.mesh) - center)
+    speed: ufl.core.expr.Expr = mean + divergence / 3 * (ufl.SpatialCoordinate(mean.function_space.mesh) - center)
+    return speed

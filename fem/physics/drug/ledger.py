@@ -36,7 +36,9 @@ class RegionRates:
     rows: Rows
 
 
-def region_rates(domain: Domain, fraction: Array, gain: Array, source: Array, loss: Array, region: int, rows: Rows) -> RegionRates:
+def region_rates(
+    domain: Domain, fraction: Array, gain: Array, source: Array, loss: Array, region: int, rows: Rows
+) -> RegionRates:
     """Gather a region's rates from the cells; collective.
 
     Args:
@@ -49,7 +51,8 @@ def region_rates(domain: Domain, fraction: Array, gain: Array, source: Array, lo
         rows: Its matrices at the nodes on interfaces.
     """
     inside = domain.volumes * (domain.region == region)
-    return RegionRates(*(from_cells(domain, part * inside) for part in (fraction, gain, source, loss)), rows)
+    mass, exchange, made, lost = (from_cells(domain, part * inside) for part in (fraction, gain, source, loss))
+    return RegionRates(mass, exchange, made, lost, rows)
 
 
 def drug_balance(

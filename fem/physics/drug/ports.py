@@ -113,7 +113,7 @@ class Ports:
         domain, outside = self.domain, len(self.domain.regions)
         links = []
         for surface in domain.surfaces.values():
-            if surface.kind == "named":
+            if surface.kind == "named" and surface.name not in prescribed:
                 continue
             areas = from_facets(domain, surface, np.linalg.norm(surface.area_vectors, axis=1))[self.nodes]
             sides = [domain.regions.index(side) for side in (surface.first, surface.second) if side is not None]

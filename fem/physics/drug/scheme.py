@@ -77,10 +77,10 @@ class Scheme:
         method = "GMRES with incomplete factors of each rank's block"
         self._matrices = [matrix, matrix.duplicate(copy=False)]
         self._solvers = [
-            Krylov(f"{prefix}_{name}", part, GMRES | INCOMPLETE, method, tolerance=1e-13)
+            Krylov(f"{prefix}_{name}", part, {**GMRES, **INCOMPLETE}, method, tolerance=1e-13)
             for name, part in zip(("low", "high"), self._matrices, strict=True)
         ]
-        self._right, self._solution = matrix.createVecs()
+        self._right, self._solution = matrix.createVecRight(), matrix.createVecLeft()
         self.take(operators)
 
     def take(self, operators: Operators) -> None:
@@ -141,7 +141,7 @@ class Scheme:
         self._right.array[:] = right
         self._solution.array[:] = np.where(self.operators.fixed, self.operators.value, guess)
         self._solvers[which].solve(self._right, self._solution)
-        values = np.array(self._solution.array)
+        values: Array = np.array(self._solution.array, dtype=np.float64)
         if not positive:
             return values
         diagonal = self._low_step[self.graph.diagonal]

@@ -14,6 +14,7 @@ from turgor.fem.startup import PETSc, form  # isort: skip  (MPI before DOLFINx)
 from dolfinx import fem
 from dolfinx.fem import petsc
 
+from turgor.fem.assembly import Form, array, assemble, new
 from turgor.fem.coefficients import Coefficients
 from turgor.fem.conditions import in_words, on_surfaces
 from turgor.fem.domain import Domain
@@ -28,9 +29,8 @@ from turgor.fem.physics.drug.plasma import Plasma
 from turgor.fem.physics.drug.ports import Ports
 from turgor.fem.physics.drug.scheme import Operators, Scheme, Step
 from turgor.fem.physics.drug.spec import DrugSpec
-from turgor.fem.problem import BalanceRow, Problem
+from turgor.fem.problem import BalanceRow, Nodal, Problem
 from turgor.fem.sources import active, shares
-from turgor.materials.errors import CaseError
 from turgor.resolve import agent_of
 
 Array = NDArray[np.float64]
@@ -43,18 +43,18 @@ class Drug(Problem):
 
     balance_unit = "nmol/s"
 
+    spec: DrugSpec
+
     def __init__(
         self, spec: DrugSpec, domain: Domain, coefficients: Coefficients, provided: Mapping[str, Any], case: Any
     ) -> None:
         """Discretize; collective."""
-        if spec.in_ is not None:
-            raise CaseError("physics.drug.in: a drug in some regions only is not in this version; leave it out")
         self.spec, self.domain, self.coefficients = spec, domain, coefficients
         self.flow: Callable[[], DarcyFlux] = provided["velocity"]
         self.plasma = Plasma.of(spec.plasma, agent_of(case.physics), case.patient)
         self.conditions = {on.surface.name: on for on in on_surfaces(spec, domain, inside=("concentration",))}
         self.injected = [shares(s, domain, f"physics.drug.sources.{i}") for i, s in enumerate(spec.sources)]
-        self.concentration = fem.Function(domain.space, name="concentration")
+        self.concentration = new(domain.space, "concentration")
         self.owned = domain.space.dofmap.index_map.size_local
         self.cells = self._parameters(0.0)
         if spec.initial is not None:
@@ -68,15 +68,13 @@ class Drug(Problem):
 
     def start(self) -> None:
         """Take the flow at t = 0 and set the prescribed concentrations."""
-        self._discretize(0.0)
-        self.scheme = Scheme(self.graph, self.matrix, self._operators(), "drug")
+        self._begin(0.0)
         self._keep(np.where(self.surfaces.fixed, self.surfaces.value, self.values))
 
     @property
     def values(self) -> Array:
         """Concentrations of the owned nodes."""
-        array: Array = self.concentration.x.array
-        return array[: self.owned]
+        return array(self.concentration)[: self.owned]
 
     def advance(self, begin: float, end: float) -> float:
         """Step; return the local error relative to the largest concentration that each region has had.
@@ -114,6 +112,20 @@ class Drug(Problem):
     def restart(self) -> None:
         """Forget the slope, because the plasma or a source jumps now."""
         self._slope = None
+
+    def state(self) -> Mapping[str, Nodal | Array]:
+        """Return the concentration, how it changed in the last step, and the largest of each region so far."""
+        state: dict[str, Nodal | Array] = {"concentration": Nodal(self.values), "largest": self._largest}
+        if self._slope is not None:
+            state |= {"slope": Nodal(self._slope[0]), "step": np.array([self._slope[1]])}
+        return state
+
+    def resume(self, time: float, state: Mapping[str, Array]) -> None:
+        """Take the flow at a time, and the state."""
+        self._begin(time)
+        self._keep(state["concentration"])
+        self._largest = state["largest"]
+        self._slope = (state["slope"], float(state["step"][0])) if "slope" in state else None
 
     def balance(self) -> Iterable[BalanceRow]:
         """State the balance of the last step."""
@@ -173,8 +185,8 @@ class Drug(Problem):
         """Compile the forms and make the graph, once."""
         domain = self.domain
         scalars, vectors = (fem.functionspace(domain.mesh, ("DG", 0, shape)) for shape in ((), (3,)))
-        self._hindrance, self._spread, self._fraction, self._divergence = (fem.Function(scalars) for _ in range(4))
-        self._mean, center = fem.Function(vectors), fem.Function(vectors)
+        self._hindrance, self._spread, self._fraction, self._divergence = (new(scalars) for _ in range(4))
+        self._mean, center = new(vectors), new(vectors)
         center.x.array[:] = domain.centers.ravel()
         c, w = ufl.TrialFunction(domain.space), ufl.TestFunction(domain.space)
         speed = velocity(self._mean, self._divergence, center)
@@ -185,11 +197,8 @@ class Drug(Problem):
         self._assemble(self._mass)
         self.graph = Graph(self.matrix)
 
-    def _assemble(self, compiled: fem.Form) -> PETSc.Mat:
-        self.matrix.zeroEntries()
-        petsc.assemble_matrix(self.matrix, compiled)
-        self.matrix.assemble()
-        return self.matrix
+    def _assemble(self, compiled: Form) -> PETSc.Mat:
+        return assemble(self.matrix, compiled)
 
     def _discretize(self, time: float) -> None:
         """Take coefficients, flow and surface rates at a time; assemble what they change."""
@@ -197,10 +206,13 @@ class Drug(Problem):
         self.cells = self._parameters(time)
         flux = self.flow()
         terms = [term(Cells(flux, **self.cells)) for term in TERMS]
-        self._gain = sum(term.gain for term in terms)
-        self._loss = sum(term.loss for term in terms)
+        self._gain = np.sum([term.gain for term in terms], axis=0)
+        self._loss = np.sum([term.loss for term in terms], axis=0)
         self._source = sum(
-            (s.rate.value * density * active(s, time) for s, density in zip(self.spec.sources, self.injected, strict=True)),
+            (
+                s.amount() * density * active(s, time)
+                for s, density in zip(self.spec.sources, self.injected, strict=True)
+            ),
             np.zeros(len(domain.region)),
         )
         hindrance = self.cells["convective_hindrance"]
@@ -209,14 +221,15 @@ class Drug(Problem):
         self._divergence.x.array[:] = flux.divergence
         prescribed = [name for name, on in self.conditions.items() if on.key == "concentration"]
         self.ports = Ports(domain, self.graph, prescribed, self.surfaces.fixed)
-        self.regions: list[RegionRates] = [self._region(index) for index in range(len(domain.regions))]
+        whole = self._mass_in(np.ones(len(domain.region)))
+        self.regions: list[RegionRates] = [self._region(index, whole) for index in range(len(domain.regions))]
         self._version = flux.version
 
-    def _region(self, index: int) -> RegionRates:
-        """Gather what belongs to one region."""
+    def _region(self, index: int, whole: Array) -> RegionRates:
+        """Gather what belongs to one region; `whole` is the mass matrix of all with coefficient one."""
         inside = self.domain.region == index
         own = self._transport_in(inside)
-        rows = self.ports.rows(index, own, self._mass_in(inside * 1.0), self._mass_in(np.ones(len(inside))))
+        rows = self.ports.rows(index, own, self._mass_in(inside * 1.0), whole)
         fraction = self.cells["available_volume_fraction"]
         return region_rates(self.domain, fraction, self._gain, self._source, self._loss, index, rows)
 
@@ -248,6 +261,11 @@ class Drug(Problem):
             fixed=self.surfaces.fixed,
             value=self.surfaces.value,
         )
+
+    def _begin(self, time: float) -> None:
+        """Set up the first step after a time."""
+        self._discretize(time)
+        self.scheme = Scheme(self.graph, self.matrix, self._operators(), "drug")
 
     def _is_stale(self, begin: float, end: float) -> bool:
         """Tell whether the operators must be assembled again for a step."""

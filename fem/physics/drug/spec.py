@@ -37,9 +37,25 @@ class DrugCondition(Condition):
 
 
 class DrugSource(Source):
-    """An amount of drug per time, in a region or a ball."""
+    """An amount of drug per time, in a region or a ball.
 
-    rate: Annotated[Quantity, In("nmol/s")]
+    Either `rate` is an amount per time, or it is a volume per time with a concentration: the drug that such a volume
+    carries. The fluid itself is a source of the flow.
+    """
+
+    rate: str
+    concentration: Annotated[Quantity, In("nmol/mm^3")] | None = None
+
+    @model_validator(mode="after")
+    def _is_a_rate(self) -> DrugSource:
+        Quantity.parse(self.rate, "nmol/s" if self.concentration is None else "mm^3/s")
+        return self
+
+    def amount(self) -> float:
+        """Return the amount per time [nmol/s]."""
+        if self.concentration is None:
+            return Quantity.parse(self.rate, "nmol/s").value
+        return Quantity.parse(self.rate, "mm^3/s").value * self.concentration.value
 
 
 class DrugStart(Spec):

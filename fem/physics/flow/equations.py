@@ -24,22 +24,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import ufl
-from dolfinx import fem
 from numpy.typing import NDArray
+
+from turgor.fem.assembly import Function
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
-def bilinear(l: ufl.Argument, m: ufl.Argument, conductivity: fem.Function, sink: fem.Function) -> ufl.Form:  # noqa: E741
+def bilinear(l: ufl.Argument, m: ufl.Argument, conductivity: Function, sink: Function) -> ufl.Form:  # noqa: E741
     """Return (K ∇l, ∇m) + (a/(1 + a θ) l, m), with `sink` = a/(1 + a θ)."""
     dx = ufl.dx(metadata={"quadrature_degree": 1})
-    return (conductivity * ufl.dot(ufl.grad(l), ufl.grad(m)) + sink * l * m) * dx
+    weak: ufl.Form = (conductivity * ufl.dot(ufl.grad(l), ufl.grad(m)) + sink * l * m) * dx
+    return weak
 
 
-def linear(m: ufl.Argument, source: fem.Function) -> ufl.Form:
+def linear(m: ufl.Argument, source: Function) -> ufl.Form:
     """Return (f/(1 + a θ), m), with `source` = f/(1 + a θ)."""
-    return source * m * ufl.dx(metadata={"quadrature_degree": 1})
+    weak: ufl.Form = source * m * ufl.dx(metadata={"quadrature_degree": 1})
+    return weak
 
 
 @dataclass(frozen=True)

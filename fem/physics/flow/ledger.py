@@ -32,19 +32,19 @@ def fluid_balance(domain: Domain, flux: DarcyFlux, source: Array, pressed: set[s
     """
     gains = [np.maximum(flux.filtration, 0), np.maximum(source, 0)]
     losses = [np.maximum(-flux.filtration, 0), np.maximum(-source, 0), flux.lymph]
-    made, lost = (domain.by_region(sum(parts) * domain.volumes) for parts in (gains, losses))
+    made, lost = (domain.by_region(np.sum(parts, axis=0) * domain.volumes) for parts in (gains, losses))
     rows: list[BalanceRow] = []
     outer = np.zeros(2)
     for index, region in enumerate(domain.regions):
         total = np.zeros(2)
         for surface in _around(domain, region):
-            passed = np.array(in_and_out(domain, _outward(flux, surface, region, pressed)))
-            rows.append(BalanceRow(region, surface.name, *passed))
+            passed = in_and_out(domain, _outward(flux, surface, region, pressed))
+            rows.append(BalanceRow(region, surface.name, entered=passed[0], left=passed[1]))
             total += passed
             if surface.second is None or surface.name in pressed:
                 outer += passed
-        rows.append(BalanceRow(region, "", *total, float(made[index]), float(lost[index])))
-    rows.append(BalanceRow(WHOLE, "", *outer, float(made.sum()), float(lost.sum())))
+        rows.append(BalanceRow(region, "", float(total[0]), float(total[1]), float(made[index]), float(lost[index])))
+    rows.append(BalanceRow(WHOLE, "", float(outer[0]), float(outer[1]), float(made.sum()), float(lost.sum())))
     return rows
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import ufl
 from numpy.typing import NDArray
 
-from turgor.fem.startup import PETSc, form  # isort: skip  (MPI before DOLFINx)
+from turgor.fem.startup import form  # isort: skip  (MPI before DOLFINx)
 
-from dolfinx import fem, la
+from dolfinx import fem
 from dolfinx.fem import petsc
 
+from turgor.fem.assembly import add_to_diagonal, array, assemble, assemble_right, new, strongly
 from turgor.fem.coefficients import Coefficients
 from turgor.fem.conditions import OnSurface, at, in_words, on_surfaces
 from turgor.fem.domain import Domain, Surface
@@ -23,9 +24,10 @@ from turgor.fem.flux import DarcyFlux
 from turgor.fem.linear import CONJUGATE_GRADIENTS, TWO_LEVEL, Krylov
 from turgor.fem.physics.flow.equations import Rates, bilinear, linear, theta
 from turgor.fem.physics.flow.ledger import fluid_balance
+from turgor.fem.physics.flow.recovery import continuous
 from turgor.fem.physics.flow.spec import FlowCondition, FlowSpec
 from turgor.fem.physics.flow.wellposed import require_sinks
-from turgor.fem.problem import BalanceRow, Problem
+from turgor.fem.problem import BalanceRow, Nodal, Problem
 from turgor.fem.sources import active, shares
 from turgor.materials.errors import NotConverged
 from turgor.materials.values import Table
@@ -39,6 +41,8 @@ class Flow(Problem):
     """Pressure and velocity; quasi-static, so that it is solved again only when something changed in time."""
 
     balance_unit = "mm^3/s"
+
+    spec: FlowSpec
 
     def __init__(
         self, spec: FlowSpec, domain: Domain, coefficients: Coefficients, provided: Mapping[str, Any], case: Any
@@ -56,16 +60,17 @@ class Flow(Problem):
         self.rates = self._rates(0.0)
         require_sinks(domain, coefficients, self.rates, self.conditions)
         self.space = fem.functionspace(domain.mesh, basix.ufl.element("CR", "tetrahedron", 1))
-        self.multiplier = fem.Function(self.space)
+        self.multiplier = new(self.space)
         self.gradients = _hat_gradients(domain.points)
         self._assemble_once()
-        self.pressure = fem.Function(domain.space, name="pressure")
-        velocity = fem.Function(fem.functionspace(domain.mesh, ("DG", 0, (3,))), name="velocity")
+        self.pressure = new(domain.space, "pressure")
+        velocity = new(fem.functionspace(domain.mesh, ("DG", 0, (3,))), "velocity")
         self.fields = {
             "pressure": Field("pressure", "Pa", "interstitial pressure", self.pressure),
             "velocity": Field("velocity", "mm/s", "Darcy velocity", velocity),
         }
-        self.flux = DarcyFlux(np.zeros((0, 3)), *3 * [np.zeros(0)], domain.volumes, 0)
+        nothing = np.zeros_like(domain.volumes)
+        self.flux = DarcyFlux(np.zeros((len(nothing), 3)), nothing, nothing, nothing, domain.volumes, 0)
 
     def start(self) -> None:
         """Solve the steady flow at t = 0."""
@@ -76,6 +81,14 @@ class Flow(Problem):
         if self._varies(begin, end):
             self._solve(end)
         return 0.0
+
+    def state(self) -> Mapping[str, Nodal | Array]:
+        """Return nothing: the flow has no memory."""
+        return {}
+
+    def resume(self, time: float, state: Mapping[str, Array]) -> None:
+        """Solve the steady flow at a time."""
+        self._solve(time)
 
     def accept(self) -> None:
         """Keep the step; the flow has no old state."""
@@ -106,6 +119,11 @@ class Flow(Problem):
         """Return the largest imbalance of a cell, and h α at the rim of each leaky region."""
         return {"cell_imbalance_max": self.imbalance(), "h_alpha": self.rim_resolution()}
 
+    def warnings(self) -> Iterable[str]:
+        """Say what of the case had no effect."""
+        if self.spec.initial is not None:
+            yield "flow: in rigid tissue the pressure has no memory; initial.pressure was not used"
+
     def surface_conditions(self) -> Mapping[str, str]:
         """Return the condition on each outer surface, in words."""
         return in_words(self.conditions, self.domain)
@@ -126,7 +144,7 @@ class Flow(Problem):
 
     def rim_resolution(self) -> Mapping[str, float]:
         """Return h α at each interface: edge length times 1/(thickness of the thinner boundary layer)."""
-        alpha = np.sqrt(self.rates.exchange / self.conductivity.x.array)
+        alpha = np.sqrt(self.rates.exchange / array(self.conductivity))
         found = {}
         for name, surface in self.domain.surfaces.items():
             if surface.second is None:
@@ -141,7 +159,11 @@ class Flow(Problem):
 
     def _rates(self, time: float) -> Rates:
         """Return the rates in force at a time, lymph and reabsorption switched on."""
-        value = {name: self.coefficients.cells(name, time) for name in self.spec.parameters if name not in ("lymph", "reabsorption")}
+        value = {
+            name: self.coefficients.cells(name, time)
+            for name in self.spec.parameters
+            if name not in ("lymph", "reabsorption")
+        }
         osmotic = value["osmotic_reflection"] * (value["plasma_oncotic_pressure"] - value["tissue_oncotic_pressure"])
         source = np.zeros(len(self.domain.region))
         for spec, density in zip(self.spec.sources, self.injected, strict=True):
@@ -169,20 +191,20 @@ class Flow(Problem):
     def _assemble_once(self) -> None:
         """Create the matrix, the fixed facet terms and the solver."""
         cells = fem.functionspace(self.domain.mesh, ("DG", 0))
-        self.conductivity, self.sink, self.source = (fem.Function(cells) for _ in range(3))
-        self.conductivity.x.array[:] = self.coefficients.cells("hydraulic_conductivity")
-        self.theta = theta(self.conductivity.x.array, self.domain.points, self.domain.centers)
+        self.conductivity, self.sink, self.source = (new(cells) for _ in range(3))
+        array(self.conductivity)[:] = self.coefficients.cells("hydraulic_conductivity")
+        self.theta = theta(array(self.conductivity), self.domain.points, self.domain.centers)
         l, m = ufl.TrialFunction(self.space), ufl.TestFunction(self.space)  # noqa: E741
         self.bilinear = form(bilinear(l, m, self.conductivity, self.sink))
         self.linear = form(linear(m, self.source))
-        self.prescribed = fem.Function(self.space)
-        marked = fem.Function(self.space)
+        self.prescribed = new(self.space)
+        marked = new(self.space)
         for on in self.conditions:
             if on.key == "pressure":
                 marked.x.array[self._facet_dofs(on.surface)] = 1.0
         marked.x.scatter_forward()
         fixed = np.flatnonzero(marked.x.array > 0).astype(np.int32)
-        self.strong = [fem.dirichletbc(self.prescribed, fixed)]
+        self.strong = [strongly(self.prescribed, fixed)]
         self.matrix = petsc.create_matrix(self.bilinear)
         self.right = petsc.create_vector(self.space)
         coarse = petsc.interpolation_matrix(self.domain.space, self.space)
@@ -191,7 +213,12 @@ class Flow(Problem):
         free.array[:] = 1.0 - marked.x.array[: len(free.array)]
         coarse.diagonalScale(L=free)
         method = "conjugate gradients with two-level multigrid on the facet pressures"
-        self.solver = Krylov("flow", self.matrix, CONJUGATE_GRADIENTS | TWO_LEVEL, method, coarse=coarse)
+        self.solver = Krylov("flow", self.matrix, {**CONJUGATE_GRADIENTS, **TWO_LEVEL}, method, coarse=coarse)
+
+    def _boundary_facets(self) -> list[tuple[Surface, Array]]:
+        """Return the outer surfaces and the pressure on each of their facets."""
+        outer = [surface for surface in self.domain.surfaces.values() if surface.second is None]
+        return [(surface, array(self.multiplier)[self._facet_dofs(surface)]) for surface in outer]
 
     def _facet_dofs(self, surface: Surface) -> NDArray[np.int32]:
         return np.asarray(self.space.dofmap.list)[surface.cells, surface.opposite]
@@ -202,10 +229,11 @@ class Flow(Problem):
         self._prescribe(time)
         for _ in range(SWITCHES):
             self._solve_linear(time)
-            center = self.multiplier.x.array[self.space.dofmap.list].mean(axis=1)
+            center = array(self.multiplier)[self.space.dofmap.list].mean(axis=1)
             switched = self.rates.switched(center, self.theta)
             same = bool(
-                np.array_equal(switched.drains, self.rates.drains) and np.array_equal(switched.filters, self.rates.filters)
+                np.array_equal(switched.drains, self.rates.drains)
+                and np.array_equal(switched.filters, self.rates.filters)
             )
             if min(self.domain.comm.allgather(same)):
                 self._recover(center)
@@ -216,31 +244,21 @@ class Flow(Problem):
     def _prescribe(self, time: float) -> None:
         for on in self.conditions:
             if on.key == "pressure":
-                self.prescribed.x.array[self._facet_dofs(on.surface)] = at(_values(on)[0], time)
+                array(self.prescribed)[self._facet_dofs(on.surface)] = at(_values(on)[0], time)
         self.prescribed.x.scatter_forward()
 
     def _solve_linear(self, time: float) -> None:
         slope, constant = self.rates.slope(), self.rates.constant()
-        self.sink.x.array[:] = slope / (1 + slope * self.theta)
-        self.source.x.array[:] = constant / (1 + slope * self.theta)
+        array(self.sink)[:] = slope / (1 + slope * self.theta)
+        array(self.source)[:] = constant / (1 + slope * self.theta)
         diagonal, right = self._facet_terms(time)
-        self.matrix.zeroEntries()
-        petsc.assemble_matrix(self.matrix, self.bilinear, bcs=self.strong)
-        self.matrix.assemble()
-        if diagonal is not None:
-            self.matrix.setDiagonal(self.matrix.getDiagonal() + diagonal)
-            self.matrix.assemble()
-            diagonal.destroy()
-        with self.right.localForm() as local:
-            local.set(0.0)
-        petsc.assemble_vector(self.right, self.linear)
-        self.right.array[:] += right[: len(self.right.array)]
-        petsc.apply_lifting(self.right, [self.bilinear], [self.strong])
-        self.right.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-        petsc.set_bc(self.right, self.strong)
+        assemble(self.matrix, self.bilinear, self.strong)
+        if any(on.key == "exchange" for on in self.conditions):
+            add_to_diagonal(self.matrix, diagonal)
+        assemble_right(self.right, self.linear, right, self.bilinear, self.strong)
         size = self._norm_of_free_rows()
         fixed = self.strong[0].dof_indices()[0]
-        self.multiplier.x.array[fixed] = self.prescribed.x.array[fixed]
+        array(self.multiplier)[fixed] = array(self.prescribed)[fixed]
         self.solver.solve(self.right, self.multiplier.x.petsc_vec, size=size)
         self.multiplier.x.scatter_forward()
 
@@ -251,12 +269,12 @@ class Flow(Problem):
         free[dofs[:owned]] = 0.0
         return float(np.sqrt(self.domain.comm.allreduce(float(free @ free))))
 
-    def _facet_terms(self, time: float) -> tuple[PETSc.Vec | None, Array]:
-        """Return what exchange and inflow add to the diagonal (None when nothing) and to the right-hand side.
+    def _facet_terms(self, time: float) -> tuple[Array, Array]:
+        """Return what exchange and inflow add to the diagonal and to the right-hand side, at the owned facets.
 
         With one point a facet both touch only that facet's own unknown.
         """
-        right = np.zeros(len(self.multiplier.x.array))
+        right = np.zeros(len(array(self.multiplier)))
         diagonal = np.zeros(len(right))
         for on in self.conditions:
             dofs = self._facet_dofs(on.surface)
@@ -267,39 +285,23 @@ class Flow(Problem):
                 coefficient, to = (at(value, time) for value in _values(on))
                 diagonal[dofs] += areas * coefficient
                 right[dofs] += areas * coefficient * to
-        if not any(on.key == "exchange" for on in self.conditions):
-            return None, right
-        vector = self.matrix.createVecLeft()
-        vector.array[:] = diagonal[: len(vector.array)]
-        return vector, right
+        owned = self.space.dofmap.index_map.size_local
+        return diagonal[:owned], right[:owned]
 
     def _recover(self, center: Array) -> None:
         """Recover cell pressures, flux and the continuous pressure from the multiplier."""
         slope, constant = self.rates.slope(), self.rates.constant()
         pressure = (center + self.theta * constant) / (1 + slope * self.theta)
-        values = self.multiplier.x.array[self.space.dofmap.list]
+        values = array(self.multiplier)[self.space.dofmap.list]
         gradient = -3 * np.einsum("ci,cix->cx", values, self.gradients)
         self.cell_pressure = pressure
-        mean = -self.conductivity.x.array[:, None] * gradient
+        mean = -array(self.conductivity)[:, None] * gradient
         made, drained = self.rates.filtration(pressure), self.rates.drainage(pressure)
-        self.flux = DarcyFlux(mean, constant - slope * pressure, made, drained, self.domain.volumes, self.flux.version + 1)
+        self.flux = DarcyFlux(
+            mean, constant - slope * pressure, made, drained, self.domain.volumes, self.flux.version + 1
+        )
         self.fields["velocity"].function.x.array[:] = mean.ravel()
-        self._average(values)
-
-    def _average(self, values: Array) -> None:
-        """Average the multiplier at each vertex, weighted by the cells' volumes; it keeps the order."""
-        owned = slice(self.domain.owned)
-        corners = values.sum(axis=1, keepdims=True) - 3 * values
-        dofs = np.asarray(self.domain.space.dofmap.list)[owned].ravel()
-        weights = np.repeat(self.domain.volumes[owned], 4)
-        count = fem.Function(self.domain.space)
-        size = len(count.x.array)
-        count.x.array[:] = np.bincount(dofs, weights, minlength=size)
-        self.pressure.x.array[:] = np.bincount(dofs, weights * corners[owned].ravel(), minlength=size)
-        for function in (count, self.pressure):
-            function.x.scatter_reverse(la.InsertMode.add)
-            function.x.scatter_forward()
-        self.pressure.x.array[:] /= count.x.array
+        array(self.pressure)[:] = continuous(self.domain, values, pressure, self._boundary_facets())
 
 
 def _hat_gradients(points: Array) -> Array:

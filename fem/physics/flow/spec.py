@@ -38,7 +38,7 @@ class FlowSource(Source):
 
 
 class FlowStart(Spec):
-    """The pressure at the start; a flow whose start is not given starts steady."""
+    """The pressure at the start. A flow in rigid tissue has no memory: it starts steady, whatever is said here."""
 
     pressure: Pressure
 
@@ -69,4 +69,5 @@ class FlowSpec(PhysicsSpec):
     live: ClassVar[str] = "turgor.fem.physics.flow.solver:Flow"
 
     conditions: tuple[FlowCondition, ...] = ()
+    initial: FlowStart | None = None
     sources: tuple[FlowSource, ...] = ()

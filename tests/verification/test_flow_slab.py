@@ -1,0 +1,168 @@
+"""Flow in bars and boxes: patch tests, every condition against its closed form, contrasts, sources."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from support.bench import Bench, bench, largest, order, tissue  # isort: skip  (first: it loads MPI)
+
+import numpy as np
+import pytest
+from support.closed_forms import Slab
+from support.meshes import SIDES, Array, balls, box, slab
+
+from turgor.meshing.tetrahedra import Tetrahedra
+
+SOLVED = 1e-9
+"""For what is exact but for the linear solver, whose residual is 1e-12 of the right-hand side."""
+
+
+def shaken(mesh: Tetrahedra) -> tuple[Tetrahedra, Array]:
+    """Move the inner points of a box by up to a seventh of an edge, then turn all of it; return the rotation, too."""
+    rng = np.random.default_rng(1)
+    low, high = mesh.points.min(axis=0), mesh.points.max(axis=0)
+    inner = ((mesh.points > low + 1e-9) & (mesh.points < high - 1e-9)).all(axis=1)
+    edge = np.linalg.norm(np.diff(mesh.points[mesh.cells[:, :2]], axis=1), axis=2).min()
+    moves = rng.uniform(-1, 1, mesh.points.shape) * inner[:, None] * edge / 7
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn[:, 2] *= np.linalg.det(turn)
+    return replace(mesh, points=(mesh.points + moves) @ turn.T), turn
+
+
+def test_a_linear_pressure_is_exact_on_any_mesh(tmp_path: Path) -> None:
+    ticks = [np.linspace(0, 2, 5), np.linspace(0, 1, 4), np.linspace(0, 1.5, 4)]
+    mesh, turn = shaken(box(ticks, lambda c: np.zeros(len(c), np.int64), ("tissue",), sides=True))
+    ends = [{"on": "tissue|x-", "pressure": "100 Pa"}, {"on": "tissue|x+", "pressure": "-60 Pa"}]
+    ready = bench(tmp_path, mesh, {"tissue": tissue(3e-8)}, {"flow": {"conditions": ends}}).start()
+    flow, along = ready.flow, turn[:, 0]
+    assert largest(flow.cell_pressure - (100 - 80 * ready.domain.centers @ along)) < SOLVED * 100
+    assert largest(flow.pressure.x.array - (100 - 80 * ready.domain.space.tabulate_dof_coordinates() @ along)) < SOLVED * 100
+    assert largest(flow.flux.mean - 3e-8 * 80 * along) < SOLVED * 3e-8 * 80
+    assert flow.flux_through("tissue|x+") == pytest.approx(3e-8 * 80 * 1.5, rel=SOLVED)
+
+
+def test_nothing_passes_a_surface_that_no_condition_names(tmp_path: Path) -> None:
+    ready = bar(tmp_path, 8, {"pressure": "0 Pa"}, across=3)
+    flux, scale = ready.flow.flux, ready.flow.flux_through("tissue|x+")
+    for side in SIDES[2:]:
+        assert largest(flux.through(ready.domain.surfaces[f"tissue|{side}"])) < SOLVED * scale
+
+
+@pytest.mark.parametrize("contrast", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+def test_tissues_in_series_resist_together_at_any_contrast(contrast: float, tmp_path: Path) -> None:
+    materials = {"a": tissue(1e-8), "b": tissue(1e-8 * contrast)}
+    ends = [{"on": "a|x-", "pressure": "1000 Pa"}, {"on": "b|x+", "pressure": "0 Pa"}]
+    ready = bench(tmp_path, slab(2.0, 8, across=2, regions=("a", "b")), materials, {"flow": {"conditions": ends}}).start()
+    area = ready.domain.surfaces["a|x-"].area
+    # v = Δp / (L₁/K₁ + L₂/K₂); the pressure is linear in each tissue, which the method represents exactly.
+    velocity = 1000.0 / (1.0 / 1e-8 + 1.0 / (1e-8 * contrast))
+    assert ready.flow.flux_through("a|b") == pytest.approx(velocity * area, rel=1e-8)
+
+
+@pytest.mark.parametrize("contrast", [1e-6, 1e-3, 1e3, 1e6])
+def test_a_contrast_in_conductivity_costs_few_iterations(contrast: float, tmp_path: Path) -> None:
+    def ball(centers: Array) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return (np.linalg.norm(centers - 1.5, axis=1) > 0.8).astype(np.int64)
+
+    mesh = box(3 * [np.linspace(0, 3, 11)], ball, ("tumor", "normal"))
+    exchange = {"filtration": 2e-8, "pressure": 1200.0}
+    materials = {"tumor": tissue(1e-8 * contrast, **exchange), "normal": tissue(1e-8)}
+    ready = bench(tmp_path, mesh, materials, {"flow": {"conditions": [{"on": "*|outside", "pressure": "0 Pa"}]}}).start()
+    assert max(ready.flow.solver.statistics.iterations) < 40
+    assert ready.flow.imbalance() < 1e-10
+
+
+LEAKY = {"filtration": 3e-8, "pressure": 1400.0}
+LENGTH, CONDUCTIVITY = 2.0, 1.2e-8
+PRESSURE = 1e6
+"""An exchange so strong that the surface has the outer pressure [mm/(Pa s)]."""
+
+ENDS = {
+    "pressure": ({"pressure": "250 Pa"}, (PRESSURE, 250.0, 0.0)),
+    "inflow": ({"inflow": "2e-5 mm/s"}, (0.0, 0.0, 2e-5)),
+    "outflow": ({"inflow": "-3e-5 mm/s"}, (0.0, 0.0, -3e-5)),
+    "exchange": ({"exchange": {"coefficient": "4e-8 mm/(Pa*s)", "to": "-300 Pa"}}, (4e-8, -300.0, 0.0)),
+    "sealed": (None, (0.0, 0.0, 0.0)),
+}
+
+
+def bar(folder: Path, n: int, *ends: dict[str, object] | None, across: int = 1) -> Bench:
+    """Return flow in a leaky bar with conditions at x+ and, if given, x-."""
+    conditions = [{"on": f"tissue|{side}", **end} for side, end in zip(("x+", "x-"), ends, strict=False) if end]
+    materials = {"tissue": tissue(CONDUCTIVITY, **LEAKY)}  # type: ignore[arg-type]
+    return bench(folder, slab(LENGTH, n, across=across), materials, {"flow": {"conditions": conditions}}).start()
+
+
+@pytest.mark.parametrize(("right", "left"), [("pressure", "inflow"), ("exchange", "outflow"), ("inflow", "exchange"), ("pressure", "sealed")])
+def test_every_condition_has_the_pressure_and_flux_of_its_closed_form(right: str, left: str, tmp_path: Path) -> None:
+    form = Slab(CONDUCTIVITY, LEAKY["filtration"], LEAKY["pressure"], LENGTH, (ENDS[left][1], ENDS[right][1]))
+    pressure, flux = [], []
+    for n in (8, 16, 32):
+        ready = bar(tmp_path, n, ENDS[right][0], ENDS[left][0])
+        domain = ready.domain
+        error = ready.flow.cell_pressure - form.pressure(domain.centers[:, 0])
+        pressure.append(np.sqrt(domain.sum(error**2 * domain.volumes) / domain.sum(domain.volumes)))
+        area = domain.surfaces["tissue|x+"].area
+        through = [ready.flow.flux_through(f"tissue|{side}") / area for side in ("x-", "x+")]
+        exact = [-float(form.velocity(0.0)), float(form.velocity(LENGTH))]
+        flux.append(float(np.abs(np.subtract(through, exact)).max()))
+    # h α = 0.1 on the finest; the error is (h α)²/12 times numbers of the order of one.
+    assert pressure[-1] < 2e-3 * LEAKY["pressure"]
+    assert order(pressure) == pytest.approx(2.0, abs=0.15)
+    assert order(flux) == pytest.approx(2.0, abs=0.25)
+
+
+def test_an_inflow_enters_in_full(tmp_path: Path) -> None:
+    ready = bar(tmp_path, 8, {"pressure": "0 Pa"}, {"inflow": "2e-5 mm/s"})
+    assert ready.row("flow", "tissue", "tissue|x-").entered == pytest.approx(2e-5 * 0.25**2, rel=SOLVED)
+
+
+def infused(folder: Path, duration: str | None = None) -> Bench:
+    """Return tissue without vessels, 3 mm in radius, with a source of 1e-3 mm³/s in a ball of 0.6 mm."""
+    source = {"rate": "1e-3 mm^3/s", "at": ["0 mm", "0 mm", "0 mm"], "radius": "0.6 mm"}
+    flow = {
+        "conditions": [{"on": "tissue|outside", "pressure": "0 Pa"}],
+        "sources": [source if duration is None else {**source, "duration": duration}],
+    }
+    mesh = balls([np.linspace(0, 3, 13)[1:]], ("tissue",), divisions=2)
+    return bench(folder, mesh, {"tissue": tissue(2e-8)}, {"flow": flow})
+
+
+def test_a_source_in_a_ball_leaves_through_the_surface_and_presses_like_a_point(tmp_path: Path) -> None:
+    ready = infused(tmp_path).start()
+    assert ready.flow.flux_through("tissue|outside") == pytest.approx(1e-3, rel=SOLVED)
+    r = np.linalg.norm(ready.domain.centers, axis=1)
+    # p = Q/(4πK) (1/r - 1/R) outside the ball.
+    exact = 1e-3 / (4 * np.pi * 2e-8) * (1 / r - 1 / 3.0)
+    outside = r > 1.0
+    # Edges are 0.3 r wide there, and the profile bends by their square.
+    assert largest((ready.flow.cell_pressure - exact)[outside]) < 0.02 * float(1e-3 / (4 * np.pi * 2e-8))
+
+
+def test_a_source_that_ends_flows_to_its_end_and_no_longer(tmp_path: Path) -> None:
+    ready = infused(tmp_path, duration="10 s")
+    assert list(ready.flow.events()) == [10.0]
+    ready.start()
+    rates = {}
+    for begin, end in ((0.0, 5.0), (5.0, 10.0), (10.0, 20.0)):
+        ready.flow.advance(begin, end)
+        rates[end] = ready.flow.flux_through("tissue|outside")
+    assert rates == pytest.approx({5.0: 1e-3, 10.0: 1e-3, 20.0: 0.0}, abs=1e-12)
+
+
+def test_a_pressure_that_changes_in_time_is_followed(tmp_path: Path) -> None:
+    table = {"times": ["0 s", "10 s"], "values": ["0 Pa", "200 Pa"]}
+    ready = bar(tmp_path, 8, {"pressure": table})
+    low = ready.flow.flux_through("tissue|x+")
+    ready.flow.advance(0.0, 5.0)
+    middle = ready.flow.flux_through("tissue|x+")
+    ready.flow.advance(5.0, 10.0)
+    high = ready.flow.flux_through("tissue|x+")
+    # The flow is linear in the pressure at its surface.
+    assert middle == pytest.approx((low + high) / 2, rel=SOLVED)
+    assert low > middle > high
+    solves = ready.flow.solver.statistics.solves
+    ready.flow.advance(10.0, 20.0)
+    assert ready.flow.solver.statistics.solves == solves, "nothing changes after the last time of the table"
