@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from turgor.fem.domain import Domain
 from turgor.fem.measures import Field, Part, Scalar
 from turgor.fem.problem import BalanceRow
-from turgor.fem.runfolder import RunFolder, agree
+from turgor.fem.runfolder import RunFolder, agree, replace
 from turgor.fem.vtkhdf import Numbered
 
 TIME = "t [s]"
+QUANTITIES = "quantities.csv"
 BALANCE = (TIME, "physics", "region", "surface", "in", "out", "made", "lost", "stored", "residual", "unit")
 PACKAGES = (
     "turgor",
@@ -43,11 +44,11 @@ PACKAGES = (
 class Table:
     """A CSV file in a run folder that grows by whole lines, on disk before the next step begins.
 
-    Numbers are written with 13 digits.
+    Numbers are written with 13 digits. The first column of a table is the time [s].
     """
 
     def __init__(self, folder: RunFolder, name: str, columns: Sequence[str]) -> None:
-        """Begin the file with its header, replacing an old one. Collective.
+        """Begin the file with its header, replacing an old one, or keep its rows up to `folder.until`. Collective.
 
         Raises:
             SetupError: The file cannot be written.
@@ -55,7 +56,8 @@ class Table:
         self.columns = tuple(columns)
         self._path = folder.file(name)
         self._comm = folder.comm
-        agree(self._comm, lambda: self._path.write_bytes(_lines([self.columns])))
+        header, until = _lines([self.columns]), folder.until
+        agree(self._comm, lambda: replace(self._path, header if until is None else rows_until(self._path, until)))
 
     def append(self, rows: Iterable[Sequence[float | str]]) -> None:
         """Add rows; an empty text leaves a cell empty. Collective; the rows of rank 0 count.
@@ -81,9 +83,7 @@ class Quantities:
             units: Key of each measure, in the order of the columns, and its unit.
         """
         self._keys = tuple(units)
-        self._table = Table(
-            folder, "quantities.csv", [TIME, *(f"{key} [{unit or '-'}]" for key, unit in units.items())]
-        )
+        self._table = Table(folder, QUANTITIES, [TIME, *(f"{key} [{unit or '-'}]" for key, unit in units.items())])
 
     def write(self, t: float, values: Mapping[str, float]) -> None:
         """Add the row of one time [s]. Collective."""
@@ -141,6 +141,29 @@ class Plasma:
     def write(self, rows: Iterable[tuple[float, float]]) -> None:
         """Add pairs of time [s] and concentration [mol/m^3]. Collective."""
         self._table.append(rows)
+
+
+def rows_until(path: Path, time: float) -> bytes:
+    """Return the header of a table and its rows up to a time [s].
+
+    Raises:
+        ValueError: It is no such table.
+    """
+    header, *rows = path.read_bytes().splitlines(keepends=True)
+    last = float(_cell(time))
+    return header + b"".join(row for row in rows if row.endswith(b"\n") and float(row.partition(b",")[0]) <= last)
+
+
+def complaint(folder: Path, tables: Iterable[str], time: float) -> str:
+    """Say what keeps the tables of a run from going on after a time [s]; "" when nothing does."""
+    for name in tables:
+        try:
+            kept = rows_until(folder / name, time)
+        except (OSError, ValueError):
+            return f"{name} is missing or damaged"
+        if name == QUANTITIES and f"\n{_cell(time)}".encode() not in kept:
+            return f"{name} ends before t = {time:g} s"
+    return ""
 
 
 def versions() -> dict[str, str]:

@@ -44,6 +44,7 @@ OUTPUTS = (
     "references.bib",
     "report.html",
     "figures",
+    "checkpoint",
 )
 """What a run writes and a new start in the same folder replaces; the log goes on."""
 
@@ -130,21 +131,33 @@ class RunFolder:
     """The open folder of one run: locked while it lasts, marked finished or failed when it ends.
 
     Use as a context. Input must have been checked before: from here on the folder exists.
+
+    Attributes:
+        path: The folder.
+        comm: Who writes.
+        until: Time [s] up to which the tables and fields of an earlier start are kept; None when it starts anew.
     """
 
-    def __init__(self, path: Path, identity: Identity, comm: Communicator) -> None:
+    def __init__(self, path: Path, identity: Identity, comm: Communicator, *, keep: bool = False) -> None:
         """Make or take over the folder, lock it, and begin its log and run.json. Collective.
+
+        Args:
+            path: The folder.
+            identity: Of the run.
+            comm: Who writes.
+            keep: Leave what an earlier start wrote until `resume` or `start_anew` is called.
 
         Raises:
             CaseError: Another process is writing there, or the folder cannot be made or written.
         """
         self.path = path
         self.comm = comm
+        self.until: float | None = None
         self._began = time.monotonic()
         self._state: dict[str, Json] = _head(identity, comm.size)
         self._stages: dict[str, Json] = {}
         self._disk = _Disk(path)
-        agree(comm, self._open)
+        agree(comm, lambda: self._open(keep))
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +170,15 @@ class RunFolder:
         elif self.comm.rank == 0:
             self._fail(error)
 
+    def resume(self, time: float) -> None:
+        """Go on with the tables and fields of an earlier start, kept up to a time [s]. Collective."""
+        self.until = time
+        agree(self.comm, lambda: self._go_on(time))
+
+    def start_anew(self, reason: str = "") -> None:
+        """Remove what an earlier start wrote; the log says why. Collective."""
+        agree(self.comm, lambda: self._start_anew(reason))
+
     def file(self, name: str) -> Path:
         """Return the path of a file in the folder."""
         return self.path / name
@@ -168,7 +190,7 @@ class RunFolder:
             SetupError: The file system refused.
         """
         raw = content.encode() if isinstance(content, str) else content
-        agree(self.comm, lambda: _replace(self.path / name, raw))
+        agree(self.comm, lambda: replace(self.path / name, raw))
 
     def write_json(self, name: str, content: Mapping[str, Json]) -> None:
         """Write a JSON file. Collective.
@@ -177,7 +199,7 @@ class RunFolder:
             ValueError: A number is not finite; the message names its key.
         """
         raw = encode(content)
-        agree(self.comm, lambda: _replace(self.path / name, raw))
+        agree(self.comm, lambda: replace(self.path / name, raw))
 
     def note(self, values: Mapping[str, Json]) -> None:
         """Put values into run.json, replacing those of the same keys. Collective.
@@ -197,17 +219,32 @@ class RunFolder:
         self._stages[name] = round(time.monotonic() - begin, 3)
         self.note({"stages": dict(self._stages)})
 
-    def _open(self) -> None:
+    def _open(self, keep: bool) -> None:
         self._disk.open()
         try:
-            self._save()
+            if not keep:
+                self._start_anew("")
         except OSError:
             self._disk.close()
             raise
 
+    def _start_anew(self, reason: str) -> None:
+        _clear(self.path)
+        self._disk.tell_earlier(f"its outputs are replaced, this one starts anew{reason and f': {reason}'}")
+        self._save()
+
+    def _go_on(self, time: float) -> None:
+        """Count the time spent so far, and say where the run is taken up."""
+        earlier = self._disk.earlier
+        spent, before = earlier.get("wall_seconds"), earlier.get("resumed_at")
+        self._began -= spent if isinstance(spent, float | int) else 0.0
+        self._state["resumed_at"] = [*(before if isinstance(before, list) else []), time]
+        self._disk.tell_earlier(f"it goes on at t = {time:g} s")
+        self._save()
+
     def _save(self) -> None:
         self._state["wall_seconds"] = round(time.monotonic() - self._began, 3)
-        _replace(self.path / "run.json", encode(self._state))
+        replace(self.path / "run.json", encode(self._state))
 
     def _end(self, status: str, reason: str) -> None:
         self._state.update({"status": status, "reason": reason, "finished": _now()})
@@ -243,17 +280,17 @@ class _Disk:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.earlier: Mapping[str, object] = {}
         self._lock = -1
         self._handler: logging.Handler = logging.NullHandler()
         self._level = logging.NOTSET
 
     def open(self) -> None:
-        """Make and lock the folder, clear what an earlier run left, begin the log."""
+        """Make and lock the folder, begin the log."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock, dead = _acquire(self.path / LOCK)
-            earlier = _read(self.path / "run.json")
-            _clear(self.path)
+            self.earlier = _read(self.path / "run.json")
             self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
         except OSError as error:
             self._release()
@@ -264,9 +301,12 @@ class _Disk:
         self._begin_log()
         if dead:
             log.info("the lock of process %s on %s, which is gone, was replaced", dead.get("pid"), dead.get("host"))
-        if earlier:
-            said = "was killed" if earlier.get("status") == "running" else f"has {earlier.get('status')}"
-            log.info("an earlier run in this folder %s; its outputs are replaced, this one starts anew", said)
+
+    def tell_earlier(self, consequence: str) -> None:
+        """Put into the log how the earlier start ended, if there was one, and what follows from it."""
+        if self.earlier:
+            said = "was killed" if self.earlier.get("status") == "running" else f"has {self.earlier.get('status')}"
+            log.info("an earlier run in this folder %s; %s", said, consequence)
 
     def close(self) -> None:
         """End the log and give the lock back."""
@@ -404,7 +444,7 @@ def _read(path: Path) -> Mapping[str, object]:
     return content if isinstance(content, dict) else {}
 
 
-def _replace(path: Path, raw: bytes) -> None:
+def replace(path: Path, raw: bytes) -> None:
     """Write a file beside its place, then move it there in one step."""
     beside = path.with_name(f".{path.name}.tmp")
     with beside.open("wb") as file:

@@ -47,7 +47,7 @@ def _in_ball(source: Source, domain: Domain) -> NDArray[np.float64]:
 
 
 def active(source: Source, time: float) -> bool:
-    """Tell whether a source runs at a time [s]."""
+    """Tell whether a source runs in a step that begins at a time [s]; no step passes the end of a source."""
     return source.duration is None or time < source.duration.value
 
 

@@ -120,15 +120,21 @@ class FieldFile:
     """
 
     def __init__(
-        self, path: Path, mesh: Mesh[np.float64], comm: MPI.Comm, static: Mapping[str, Stored] | None = None
+        self,
+        path: Path,
+        mesh: Mesh[np.float64],
+        comm: MPI.Comm,
+        static: Mapping[str, Stored] | None = None,
+        until: float | None = None,
     ) -> None:
-        """Write the mesh and what does not change, under a temporary name. Collective.
+        """Write the mesh and what does not change, under a temporary name; or go on with a file. Collective.
 
         Args:
             path: Where the file will be.
             mesh: Tetrahedra; coordinates [mm].
             comm: Communicator of the mesh.
             static: Fields that do not change: region numbers, distances.
+            until: Take up the file that is there, and keep its times up to this one [s]; None to begin anew.
 
         Raises:
             SetupError: The file cannot be written.
@@ -137,11 +143,14 @@ class FieldFile:
         self._path = path
         self._beside = path.with_name(f".{path.name}.tmp")
         self._mesh = _number(mesh, comm)
+        self._names: tuple[str, ...] = ()
+        self._file: h5py.File
+        if until is not None:
+            self._names = self._on_root(lambda: self._take_up(until))
+            return
         points = gather(comm, mesh.geometry.x[: self._mesh.owned_points])[self._mesh.points]
         connectivity = _connectivity(mesh, self._mesh)
         values = self._gather(static or {})
-        self._names: tuple[str, ...] = ()
-        self._file: h5py.File
         self._on_root(lambda: self._begin(points, connectivity, values))
 
     def __enter__(self) -> Self:
@@ -186,17 +195,17 @@ class FieldFile:
             found[name] = _Values(group, way(stored), stored.unit)
         return found
 
-    def _on_root(self, action: Callable[[], None]) -> None:
-        def said() -> None:
+    def _on_root[T](self, action: Callable[[], T]) -> T:
+        def said() -> T:
             try:
-                action()
+                return action()
             except (OSError, RuntimeError) as error:
                 reason = re.search(r"error message = '([^']*)'", str(error))
                 raise OSError(
                     errno.EIO, reason[1] if reason else getattr(error, "strerror", None) or str(error), str(self._path)
                 ) from None
 
-        agree(self._comm, said)
+        return agree(self._comm, said)
 
     def _begin(self, points: Numbers, connectivity: Numbers, static: Mapping[str, _Values]) -> None:
         """Create the file. It is not locked, so that a run can be looked at while it goes on."""
@@ -230,6 +239,22 @@ class FieldFile:
             fixed = root[values.group].create_dataset(name, data=values.numbers, compression=1, shuffle=True)
             fixed.attrs["unit"] = values.unit
             _growing(steps[f"{values.group}Offsets"], name, (), "i8")
+
+    def _take_up(self, until: float) -> tuple[str, ...]:
+        """Open the file that is there, cut off later times, and return the names of the fields that change."""
+        self._file = h5py.File(self._path, "r+", locking=False)
+        root = self._file["VTKHDF"]
+        steps = root["Steps"]
+        count = _count(steps, until)
+        steps.attrs["NSteps"] = count
+        series = _series(root)
+        for dataset, size in series.values():
+            dataset.resize(count * size, axis=0)
+        for dataset in (*steps.values(), *steps["PointDataOffsets"].values(), *steps["CellDataOffsets"].values()):
+            if isinstance(dataset, h5py.Dataset):
+                dataset.resize(count, axis=0)
+        self._file.flush()
+        return tuple(series)
 
     def _append(self, t: float, fields: Mapping[str, _Values], first: bool) -> None:
         """Add one time; the number of steps is raised last, when all that belongs to it is there."""
@@ -268,6 +293,34 @@ class _Values:
     group: str
     numbers: Numbers
     unit: str
+
+
+def complaint(path: Path, time: float) -> str:
+    """Say what keeps a file from being continued after a time [s] that was written; "" when nothing does."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            root = file["VTKHDF"]
+            count = _count(root["Steps"], time)
+            there = count > 0 and root["Steps/Values"][count - 1] == time
+            whole = there and all(len(dataset) >= count * size for dataset, size in _series(root).values())
+    except (OSError, KeyError, RuntimeError):
+        return f"{path.name} is missing or damaged"
+    return "" if whole else f"{path.name} ends before t = {time:g} s"
+
+
+def _count(steps: h5py.Group, until: float) -> int:
+    """Return the number of steps up to a time [s]."""
+    return int(np.searchsorted(steps["Values"][: steps.attrs["NSteps"]], until, side="right"))
+
+
+def _series(root: h5py.Group) -> dict[str, tuple[h5py.Dataset, int]]:
+    """Return the fields that change, and how many rows each has at a time."""
+    return {
+        name: (dataset, int(root[number][0]))
+        for group, number in (("PointData", "NumberOfPoints"), ("CellData", "NumberOfCells"))
+        for name, dataset in root[group].items()
+        if dataset.maxshape[0] is None
+    }
 
 
 def gather[S: np.generic](comm: MPI.Comm, local: NDArray[S]) -> NDArray[S]:

@@ -148,7 +148,7 @@ def from_image(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> ImageAnato
 
 
 def _at_points(radius: NDArray[np.float32], parts: PartGrid, points: Floats) -> Floats:
-    """Return the half thickness of the thinnest part at each point: the largest of its voxels among the eight around."""
+    """Return the half thickness of the thinnest part at each point, from the eight voxels around it."""
     inverse = np.linalg.inv(parts.affine)
     index = np.floor(points @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)
     index = np.clip(index, 0, np.array(radius.shape) - 2)

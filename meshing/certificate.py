@@ -72,9 +72,12 @@ def certify(mesh: Tetrahedra, origin: Origin) -> tuple[dict[str, object], list[s
             f"the flattest cell has a dihedral angle of {smallest:.2g} degrees; "
             "set a smaller mesh.size where regions are thin"
         )
+    flat = sum(int(entry["below_5_degrees"]) for entry in quality.values())
     achieved = np.bincount(mesh.region, cell_volumes, len(mesh.regions))
     regions: dict[str, object] = {}
     warnings: list[str] = []
+    if flat:
+        warnings.append(f"{flat} cells have a dihedral angle below 5 degrees, the smallest {smallest:.2g}")
     body = np.average(mesh.points[mesh.cells].mean(axis=1), axis=0, weights=cell_volumes)
     for index, name in enumerate(mesh.regions):
         wanted = origin.volumes.get(name, 0.0)

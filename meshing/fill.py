@@ -13,6 +13,7 @@ import numpy as np
 
 from turgor.materials.errors import MeshQualityError, SetupError
 from turgor.meshing.boundary import Boundary
+from turgor.meshing.repair import repaired
 from turgor.meshing.sizes import GROWTH, Octree, SizeMap, Sizes, octree, vertex_sizes
 from turgor.meshing.tetrahedra import Floats, Integers, Surface, Tetrahedra, assemble, volumes
 
@@ -31,7 +32,7 @@ class Filling:
 
     Attributes:
         points: Those of the boundary first, shape (n, 3).
-        cells: Shape (m, 4).
+        cells: Positively oriented, shape (m, 4).
         part: Index into the parts of the boundary by cell, shape (m,).
         how: Words on how it came about.
     """
@@ -137,7 +138,11 @@ def _checked(
     signed = volumes(points, cells)
     if not (np.abs(signed) > 0).all():
         return f"{int((signed == 0).sum())} flat cells"
-    part = np.array(meshed)[volume - 1]
+    points, cells, part = repaired(points, cells, np.array(meshed)[volume - 1], boundary.triangles)
+    enclosed = boundary.part_volumes()
+    apart = np.abs(np.bincount(part, volumes(points, cells), len(enclosed)) - enclosed)[meshed]
+    if apart.max() > 1e-6 * enclosed[meshed].sum():
+        return "cells overlap or leave gaps"
     return Filling(points, cells, part, how)
 
 
@@ -149,9 +154,6 @@ def named(boundary: Boundary, filling: Filling, regions: tuple[str, ...]) -> Tet
     other = number[boundary.sides].max(axis=1)
     outer = other >= 0
     table = np.column_stack([np.sort(boundary.triangles[outer], axis=1), other[outer]])
-    cells = filling.cells.copy()
-    negative = volumes(filling.points, cells) < 0
-    cells[negative] = cells[negative][:, [0, 1, 3, 2]]
     return assemble(
-        filling.points, cells, index[filling.part], regions, (table, [Surface(p.name, p.kind) for p in beyond])
+        filling.points, filling.cells, index[filling.part], regions, (table, [Surface(p.name, p.kind) for p in beyond])
     )

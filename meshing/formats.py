@@ -229,7 +229,7 @@ def read_meshio(path: Path):  # type: ignore[no-untyped-def]
         raise SegmentationError(f"there is no file {path}")
     noise = io.StringIO()
     try:
-        with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
+        with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), np.errstate(all="ignore"):
             return meshio.read(path)
     except (
         SystemExit,

@@ -62,8 +62,8 @@ def read_labels(path: Path) -> tuple[NDArray[np.int32], Floats]:
             raise SegmentationError(f"{path}: holds values that are not a number; labels must be whole numbers")
         if not (values == np.round(values)).all():
             raise SegmentationError(
-                f"{path}: holds values between whole numbers, so it is no label image; threshold it or take the largest "
-                "probability in each voxel first"
+                f"{path}: holds values between whole numbers, so it is no label image; threshold it, or take the "
+                "largest probability in each voxel, first"
             )
     if values.size and (values.min() < -(2**31) or values.max() >= 2**31):
         raise SegmentationError(f"{path}: holds label values beyond 32 bits; renumber them")
@@ -238,8 +238,8 @@ def _nrrd_affine(path: Path, header: Mapping[str, object], axes: int) -> Floats:
     """Return voxel index to RAS millimeters from the header."""
     if axes != 3:
         raise SegmentationError(
-            f"{path}: has {axes} axes, expected a three-dimensional label image; in 3D Slicer collapse the layers of the "
-            "segmentation or export it as a labelmap"
+            f"{path}: has {axes} axes, expected a three-dimensional label image; in 3D Slicer collapse the layers of "
+            "the segmentation or export it as a labelmap"
         )
     space = str(header.get("space", "")).lower()
     if space not in _SPACES:

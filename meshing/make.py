@@ -130,7 +130,7 @@ def _make(spec: MeshSpec, rim: Mapping[str, float], target: Path, made_from: str
     if cells > MOST_CELLS:
         raise MeshQualityError(
             f"mesh.size: the mesh would have about {cells / 1e6:.0f} million cells and need about "
-            f"{cells * BYTES_PER_CELL / 1e9:.0f} GB; set larger sizes, at most {MOST_CELLS / 1e6:.0f} million cells are made"
+            f"{cells * BYTES_PER_CELL / 1e9:.0f} GB; set larger sizes, for at most {MOST_CELLS / 1e6:.0f} million"
         )
     boundary = anatomy.surfaces(sizes, log)
     log(f"mesh: {len(boundary.triangles):,} triangles ({time.perf_counter() - started:.0f} s)")

@@ -39,7 +39,7 @@ class Net:
         base: The near voxel, shape (q, 3).
         axis: Direction from the near to the far voxel, shape (q,).
         links: Weights with which neighbors are averaged, shape (n, n).
-        freedom: How far each vertex follows its neighbors in a round, shape (n,).
+        freedom: How far each vertex follows its neighbors in a round along each axis, shape (n, 3); 0 keeps cuts flat.
     """
 
     cells: Integers
@@ -92,10 +92,12 @@ def _net(parts: NDArray[np.int32]) -> Net:
         sides.append(s)
         base.append(b)
         axes.append(np.full(len(q), axis))
-    links, freedom = _links(parts, number, len(cells))
-    return Net(
-        cells, np.concatenate(quads), np.concatenate(sides), np.concatenate(base), np.concatenate(axes), links, freedom
-    )
+    links, pull = _links(parts, number, len(cells))
+    corners, beside, direction = np.concatenate(quads), np.concatenate(sides), np.concatenate(axes)
+    freedom = np.repeat(pull[:, None], 3, axis=1)
+    cut = (beside == CUT).any(axis=1)
+    freedom[corners[cut], direction[cut][:, None]] = 0.0
+    return Net(cells, corners, beside, np.concatenate(base), direction, links, freedom)
 
 
 def _quads(parts: NDArray[np.int32], number: Integers, axis: int) -> tuple[Integers, Integers, Integers]:
@@ -158,7 +160,7 @@ def _smoothed(net: Net) -> Floats:
     """Relax each vertex towards the mean of its neighbors, inside its cell."""
     points = net.cells + 0.5
     for _ in range(SMOOTHING_ROUNDS):
-        points = _inside(net, points + net.freedom[:, None] * (net.links @ points - points))
+        points = _inside(net, points + net.freedom * (net.links @ points - points))
     return np.asarray(points)
 
 
@@ -180,7 +182,7 @@ def _with_volumes(net: Net, points: Floats, grid: PartGrid) -> Floats:
         spanned = np.bincount(patch, sign * volume, len(pairs))
         held = np.bincount(pairs[:, 0], spanned, count) - np.bincount(pairs[:, 1], spanned, count)
         offset = patch_offsets(pairs, area, wanted - held)
-        points = _inside(net, points + corner.moved(normal * sign[:, None], offset))
+        points = _inside(net, points + (net.freedom > 0) * corner.moved(normal * sign[:, None], offset))
     return points
 
 

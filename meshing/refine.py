@@ -10,7 +10,7 @@ from turgor.meshing.boundary import Boundary
 from turgor.meshing.tetrahedra import Floats, Integers
 
 MOST_ROUNDS = 200
-TOO_LONG = 1.35
+TOO_LONG = 1.25
 
 
 def refined(boundary: Boundary, target: Callable[[Boundary], Floats]) -> Boundary:

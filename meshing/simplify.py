@@ -19,6 +19,9 @@ from turgor.meshing.tetrahedra import Floats, Integers
 
 SWEEPS = 7
 STAR = 96
+CHUNK = 30_000
+"""Vertices tried before triangles are listed anew, which keeps the lists short."""
+
 LONGEST = 1.5
 COS_TURN = 0.5
 COS_SHARP = float(np.cos(np.radians(22.0)))
@@ -40,6 +43,7 @@ class Surface(NamedTuple):
         tolerance: Largest distance from the original planes by vertex.
         planes: Sum of squared distances to the planes and, from column 11, lines met so far: ten coefficients and their
             weight each, shape (n, 22).
+        tried: Reach up to which a collapse of the vertex was tried in vain since its triangles changed, shape (n,).
     """
 
     points: Floats
@@ -51,6 +55,7 @@ class Surface(NamedTuple):
     target: Floats
     tolerance: Floats
     planes: Floats
+    tried: Floats
 
 
 class Star(NamedTuple):
@@ -98,14 +103,17 @@ def collapsed(boundary: Boundary, target: Floats, tolerance: Floats, width: floa
         np.append(target, 0.0),
         np.append(tolerance, 0.0),
         np.zeros((count + 1, 22)),
+        np.zeros(count + 1),
     )
     _gather_planes(state)
     grid = grid_of(boundary.points, 1.6 * width, 24 * len(triangles) + 10_000)
     random = np.random.default_rng(seed)
     for sweep in range(SWEEPS):
         reach = min(1.0, 0.6 + 0.4 * sweep / max(SWEEPS - 3, 1))
-        grid = _refilled(grid, state)
-        done = _sweep(state, grid, random.permutation(count), reach)
+        done = 0
+        for order in np.array_split(random.permutation(count), count // CHUNK + 1):
+            grid = _refilled(grid, state)
+            done += _sweep(state, grid, order, reach)
         grid = _refilled(grid, state)
         _relax(state, grid, random.permutation(count))
         if done < 0.001 * count and reach == 1.0:
@@ -177,10 +185,10 @@ def _new_star() -> Star:
 
 
 @compiled
-def _index(star: Star, w: int) -> int:
+def _index(neighbors: Integers, count: int, w: int) -> int:
     """Return the position of a neighbor, -1 when it is none."""
-    for i in range(star.size[1]):
-        if star.neighbors[i] == w:
+    for i in range(count):
+        if neighbors[i] == w:
             return i
     return -1
 
@@ -189,11 +197,17 @@ def _index(star: Star, w: int) -> int:
 def _look(state: Surface, u: int, star: Star) -> bool:
     """Gather the star of a vertex; say whether it fits the room."""
     star.size[0], star.size[1] = 0, 0
-    corner = state.head[u]
+    corner, last = state.head[u], -1
     while corner >= 0:
         t = corner // 3
         corner_next = state.following[corner]
-        if state.alive[t] == 1:
+        if state.alive[t] == 0:
+            if last < 0:
+                state.head[u] = corner_next
+            else:
+                state.following[last] = corner_next
+        else:
+            last = corner
             if star.size[0] >= STAR:
                 return False
             star.triangles[star.size[0]] = t
@@ -202,7 +216,7 @@ def _look(state: Surface, u: int, star: Star) -> bool:
                 w = state.triangles[t, i]
                 if w == u:
                     continue
-                at = _index(star, w)
+                at = _index(star.neighbors, star.size[1], w)
                 if at < 0:
                     at = star.size[1]
                     star.size[1] += 1
@@ -256,19 +270,19 @@ def _add_line(row: Floats, p: Floats, q: Floats) -> None:
 
 
 @compiled
-def _third(state: Surface, t: int, u: int, w: int) -> int:
+def _third(triangles: Integers, t: int, u: int, w: int) -> int:
     """Return the vertex of a triangle that is neither u nor w."""
     for i in range(3):
-        x = state.triangles[t, i]
+        x = triangles[t, i]
         if x != u and x != w:
             return int(x)
     return -1
 
 
 @compiled
-def _has(state: Surface, t: int, w: int) -> bool:
+def _has(triangles: Integers, t: int, w: int) -> bool:
     """Say whether a triangle has a vertex."""
-    return bool(state.triangles[t, 0] == w or state.triangles[t, 1] == w or state.triangles[t, 2] == w)
+    return bool(triangles[t, 0] == w or triangles[t, 1] == w or triangles[t, 2] == w)
 
 
 @compiled
@@ -277,12 +291,12 @@ def _walk(state: Surface, star: Star, u: int, start: int, w: int) -> int:
     t, steps = start, 0
     while steps <= star.size[0]:
         steps += 1
-        x = _third(state, t, u, w)
-        if star.junction[_index(star, x)] == 1:
+        x = _third(state.triangles, t, u, w)
+        if star.junction[_index(star.neighbors, star.size[1], x)] == 1:
             return steps
         across = -1
         for i in range(star.size[0]):
-            if star.triangles[i] != t and _has(state, star.triangles[i], x):
+            if star.triangles[i] != t and _has(state.triangles, star.triangles[i], x):
                 across = star.triangles[i]
         if across < 0 or across == start:
             return steps
@@ -308,7 +322,7 @@ def _kind(state: Surface, u: int, star: Star) -> int:
         walked = _walk(state, star, u, t, w)
     else:
         for i in range(star.size[0]):
-            if _has(state, star.triangles[i], first):
+            if _has(state.triangles, star.triangles[i], first):
                 walked += _walk(state, star, u, star.triangles[i], first)
     if walked != star.size[0]:
         return 2
@@ -320,12 +334,12 @@ def _doubles(state: Surface, u: int, v: int, one: Star, two: Star) -> bool:
     """Say whether u -> v would make a triangle that is there already."""
     for i in range(one.size[0]):
         t = one.triangles[i]
-        if _has(state, t, v):
+        if _has(state.triangles, t, v):
             continue
         x = state.triangles[t, 0] if state.triangles[t, 0] != u else state.triangles[t, 1]
-        y = _third(state, t, u, x)
+        y = _third(state.triangles, t, u, x)
         for j in range(two.size[0]):
-            if _has(state, two.triangles[j], x) and _has(state, two.triangles[j], y):
+            if _has(state.triangles, two.triangles[j], x) and _has(state.triangles, two.triangles[j], y):
                 return True
     return False
 
@@ -335,12 +349,12 @@ def _keeps_topology(state: Surface, u: int, v: int, kind: int, one: Star, two: S
     """Say whether u -> v keeps the complex and its junction curves as they are."""
     common = 0
     for i in range(one.size[1]):
-        at = _index(two, one.neighbors[i])
+        at = _index(two.neighbors, two.size[1], one.neighbors[i])
         if at >= 0:
             common += 1
             if kind == 1 and one.junction[i] == 1 and two.junction[at] == 1 and one.neighbors[i] != v:
                 return False
-    if common != one.uses[_index(one, v)]:
+    if common != one.uses[_index(one.neighbors, one.size[1], v)]:
         return False
     return not _doubles(state, u, v, one, two)
 
@@ -370,7 +384,7 @@ def _new_triangles(state: Surface, u: int, v: int, star: Star, made: Integers) -
     longest = LONGEST * max(state.target[v], state.target[u])
     for i in range(star.size[0]):
         t = star.triangles[i]
-        if _has(state, t, v):
+        if _has(state.triangles, t, v):
             continue
         a, b, c = state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2]
         _normal(points, a, b, c, before)
@@ -409,7 +423,7 @@ def _fold(points: Floats, a: int, b: int, p: int, q: int) -> bool:
     dot = ux * wx + uy * wy + uz * wz
     if dot <= 0:
         return False
-    return dot * dot > COS_FOLD * COS_FOLD * (ux * ux + uy * uy + uz * uz) * (wx * wx + wy * wy + wz * wz)
+    return bool(dot * dot > COS_FOLD**2 * (ux * ux + uy * uy + uz * uz) * (wx * wx + wy * wy + wz * wz))
 
 
 @compiled
@@ -438,7 +452,7 @@ def _folds(state: Surface, u: int, v: int, one: Star, two: Star, made: Integers,
             if _folded(state.points, made[i], made[j]):
                 return True
         for j in range(two.size[0]):
-            if not _has(state, two.triangles[j], u) and _folded(
+            if not _has(state.triangles, two.triangles[j], u) and _folded(
                 state.points, made[i], state.triangles[two.triangles[j]]
             ):
                 return True
@@ -447,8 +461,8 @@ def _folds(state: Surface, u: int, v: int, one: Star, two: Star, made: Integers,
         corner = state.head[x]
         while corner >= 0:
             t = corner // 3
-            if state.alive[t] == 1 and _has(state, t, y) and not _has(state, t, u) and not _has(state, t, v):
-                if _fold(state.points, x, y, v, _third(state, t, x, y)):
+            if state.alive[t] == 1 and _has(state.triangles, t, y) and not _has(state.triangles, t, u) and not _has(state.triangles, t, v):
+                if _fold(state.points, x, y, v, _third(state.triangles, t, x, y)):
                     return True
             corner = state.following[corner]
     return False
@@ -474,7 +488,7 @@ def _cube_meets(state: Surface, grid: Grid, cube: int, u: int, made: Integers, c
         if mark[t] == mark[-1] or state.alive[t] == 0:
             continue
         mark[t] = mark[-1]
-        if not _has(state, t, u) and _any_crosses(state, t, made, count):
+        if not _has(state.triangles, t, u) and _any_crosses(state, t, made, count):
             return True
     return False
 
@@ -513,13 +527,14 @@ def _move(state: Surface, grid: Grid, u: int, v: int) -> bool:
         t = corner // 3
         following = state.following[corner]
         if state.alive[t] == 1:
-            if _has(state, t, v):
+            if _has(state.triangles, t, v):
                 state.alive[t] = 0
             else:
                 state.triangles[t, corner - 3 * t] = v
                 state.following[corner] = state.head[v]
                 state.head[v] = corner
                 a, b, c = state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2]
+                state.tried[a], state.tried[b], state.tried[c] = 0.0, 0.0, 0.0
                 room = insert(grid, t, state.points[a], state.points[b], state.points[c]) and room
         corner = following
     for i in range(22):
@@ -552,7 +567,9 @@ def _partner(
         v = one.neighbors[i]
         limit = reach * min(state.target[u], state.target[v])
         if lengths[i] > limit * limit:
-            return -1
+            break
+        if lengths[i] * reach * reach <= (limit * state.tried[u]) ** 2:
+            continue
         if (kind == 1 and one.junction[i] == 0) or not _near(state, u, v, kind) or not _look(state, v, two):
             continue
         if not _keeps_topology(state, u, v, kind, one, two):
@@ -561,6 +578,7 @@ def _partner(
         if count >= 0 and not _folds(state, u, v, one, two, made, count):
             if not _meets(state, grid, u, made, count, mark):
                 return int(v)
+    state.tried[u] = reach
     return -1
 
 
@@ -658,6 +676,7 @@ def _relax(state: Surface, grid: Grid, order: Integers) -> int:
         moved += 1
         for i in range(one.size[0]):
             a, b, c = state.triangles[one.triangles[i]]
+            state.tried[a], state.tried[b], state.tried[c] = 0.0, 0.0, 0.0
             if not insert(grid, one.triangles[i], state.points[a], state.points[b], state.points[c]):
                 return moved
     return moved

@@ -36,6 +36,9 @@ SMALL, LARGE = 0.5, 3000.0
 TOLERANCE = 0.04
 """How far a finer surface may be simplified, in units of the wanted edge length."""
 
+SHORT = 0.7
+"""Edges shorter than this, in units of the wanted length, are collapsed."""
+
 ADVICE = (
     "surfaces must be nested or apart; where they share a wall or overlap, mesh a label image instead "
     "(fill the surfaces into an image, for example in 3D Slicer)"
@@ -116,9 +119,9 @@ class SurfaceAnatomy:
         boundary = self.boundary
         target = surface_targets(boundary, sizes)
         edge = vertex_sizes(boundary.points, boundary.triangles)
-        if (edge < 0.6 * target).any():
+        if (edge < SHORT * target).any():
             volumes = boundary.part_volumes()
-            coarse = collapsed(boundary, target, TOLERANCE * target, float(np.median(edge)))
+            coarse = collapsed(boundary, SHORT * target, TOLERANCE * target, float(np.median(edge)))
             boundary = with_volumes(coarse, volumes)
             log(f"mesh: {len(self.boundary.triangles):,} triangles simplified to {len(boundary.triangles):,}")
         return refined(boundary, lambda surface: surface_targets(surface, sizes))
@@ -251,11 +254,6 @@ def _refuse_contact(shells: list[Shell], spec: MeshSpec) -> None:
         surface = spec.surfaces[shells[index].source]
         return f"{surface.region!r} ({surface.file.name})"
 
-    pairs = crossings(points, triangles)
-    if len(pairs):
-        one, two = owner[pairs[0]].tolist()
-        who = f"{called(one)} crosses itself" if one == two else f"{called(one)} and {called(two)} cross"
-        raise SegmentationError(f"mesh.surfaces: {who}; {ADVICE}")
     diagonal = float(np.linalg.norm(np.ptp(points, axis=0)))
     for i, shell in enumerate(shells):
         for j, other in enumerate(shells):
@@ -265,6 +263,11 @@ def _refuse_contact(shells: list[Shell], spec: MeshSpec) -> None:
                 continue
             if to_triangles(shell.points[near], other.points[other.triangles]).min() < TOUCH * diagonal:
                 raise SegmentationError(f"mesh.surfaces: {called(i)} and {called(j)} touch; {ADVICE}")
+    pairs = crossings(points, triangles)
+    if len(pairs):
+        one, two = owner[pairs[0]].tolist()
+        who = f"{called(one)} crosses itself" if one == two else f"{called(one)} and {called(two)} cross"
+        raise SegmentationError(f"mesh.surfaces: {who}; {ADVICE}")
 
 
 def winding(point: Floats, corners: Floats) -> float:

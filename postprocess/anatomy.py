@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,22 +67,23 @@ class Section:
     mesh: pv.PolyData
 
 
+Kind = Literal["outside", "large", "inner", "tumor", "core"]
+
+
 @dataclass(frozen=True)
 class Part:
     """A sheet of surface, drawn in the color of one region.
 
     Attributes:
         region: Whose color.
-        name: As a reader would call it.
-        tumor: Belongs to the tumor.
-        shell: On the outside of the body, or of the whole tumor.
+        group: What it is switched with, as a reader would call it.
+        kind: Outside of the body, between normal regions (the inner one "large", or not), around the tumor, or in it.
         surface: Triangles.
     """
 
     region: str
-    name: str
-    tumor: bool
-    shell: bool
+    group: str
+    kind: Kind
     surface: pv.PolyData
 
 
@@ -106,8 +108,8 @@ class Anatomy:
 
     @cached_property
     def in_tumor(self) -> NDArray[np.bool_]:
-        """Cells of the regions that count as tumor."""
-        return np.isin(self.region, [self.run.regions.index(name) for name in self.run.tumor])
+        """Cells of the tumor's body."""
+        return np.isin(self.region, [self.run.regions.index(name) for name in self.tumor])
 
     @cached_property
     def volumes(self) -> Floats:
@@ -185,24 +187,39 @@ class Anatomy:
         points = np.asarray(self.grid.points, dtype=np.float64)[used]
         return pv.PolyData.from_regular_faces(points, index.reshape(-1, 3).tolist()) if len(used) else pv.PolyData()
 
+    @cached_property
+    def tumor(self) -> tuple[str, ...]:
+        """The regions of the tumor's body: those that count as tumor, necrosis, and what the first enclose."""
+        body = set(self.run.tumor)
+        if not body:
+            return ()
+        _, first, second = self._faces
+        pairs = {(int(a), int(b)) for a, b in np.unique(np.column_stack([first, second]), axis=0)}
+        for index, name in enumerate(self.run.regions):
+            around = {a + b - index for a, b in pairs if index in (a, b)}
+            enclosed = bool(around) and all(i >= 0 and self.run.regions[i] in self.run.tumor for i in around)
+            if enclosed or "necro" in name.lower():
+                body.add(name)
+        return tuple(name for name in self.run.regions if name in body)
+
     def parts(self) -> list[Part]:
         """Return the sheets that together show every region, each of one region's color, from outside in."""
-        regions, tumor = self.run.regions, self.run.tumor
+        regions, tumor = self.run.regions, self.tumor
         normal = [name for name in regions if name not in tumor]
         sizes = dict(zip(regions, np.bincount(self.region, self.volumes, len(regions)), strict=True))
-        parts = [Part(name, f"{name} (outer surface)", False, True, self.sheet([name], None)) for name in normal]
+        parts = [Part(name, "outer surface", "outside", self.sheet([name], None)) for name in normal]
         for i, a in enumerate(normal):
             for b in normal[i + 1 :]:
                 inner = min((a, b), key=sizes.__getitem__)
-                parts.append(Part(inner, f"{a} | {b}", False, False, self.sheet([a], [b])))
+                kind: Kind = "large" if sizes[inner] > 0.1 * sum(sizes.values()) else "inner"
+                parts.append(Part(inner, inner, kind, self.sheet([a], [b])))
         for i, name in enumerate(tumor):
             sheets = [sheet for sheet in (self.sheet([name], normal), self.sheet([name], None)) if sheet.n_cells]
             outer = as_surface(sheets[0].merge(sheets[1:])) if len(sheets) > 1 else (*sheets, pv.PolyData())[0]
-            parts.append(Part(name, name, True, True, outer))
+            parts.append(Part(name, name, "tumor", outer))
             for other in tumor[i + 1 :]:
                 inner = min((name, other), key=sizes.__getitem__)
-                label = inner if inner == other else f"{name} | {other}"
-                parts.append(Part(inner, label, True, False, self.sheet([name], [other])))
+                parts.append(Part(inner, inner, "core", self.sheet([name], [other])))
         return [part for part in parts if part.surface.n_cells]
 
     @cached_property
@@ -212,12 +229,12 @@ class Anatomy:
         The solver's own distance is taken when one region is the tumor. Several regions, a core in a rim, count as one
         body, and the surface between them does not matter.
         """
-        if not self.in_tumor.any() or self.in_tumor.all():
+        if not self.in_tumor.any():
             return None
-        name = f"distance.{self.run.tumor[0]}"
-        if len(self.run.tumor) == 1 and name in self.grid.point_data:
+        name = f"distance.{self.tumor[0]}"
+        if len(self.tumor) == 1 and name in self.grid.point_data:
             return np.asarray(self.grid.point_data[name], dtype=np.float64)
-        shell = self.surface(self.run.tumor)
+        shell = self.surface(self.tumor)
         points = np.asarray(self.grid.points, dtype=np.float64)
         found = shell.find_closest_cell(points, return_closest_point=True)
         assert isinstance(found, tuple)

@@ -37,7 +37,7 @@ _INSIDE = "#FBEFE6"
 
 
 def pressure_profile(anatomy: Anatomy, into: Path) -> Picture | None:
-    """Draw the pressure against the distance from the tumor's surface; None when there is no tumor in tissue."""
+    """Draw the pressure against the distance from the tumor's surface; None when there is no tumor."""
     curve = profile(anatomy, np.asarray(anatomy.grid.point_data["pressure"], dtype=np.float64))
     if curve is None:
         return None
@@ -52,13 +52,14 @@ def pressure_profile(anatomy: Anatomy, into: Path) -> Picture | None:
         pascal = axes.secondary_yaxis("right", functions=(FROM_MMHG, MMHG))
         pascal.set_ylabel("[Pa]")
         pascal.spines["right"].set_visible(True)
-        axes.legend(loc="upper right")
+        axes.legend(loc="best")
         path = save_figure(figure, into / "pressure-profile.svg")
     caption = (
         "Interstitial pressure by distance from the outer surface of the tumor (negative inside): volume-weighted mean "
-        f"and 5–95 % band in bins. Innermost bin {number(float(MMHG(curve.mean[0])))} mmHg; the pressure falls by "
-        f"{number(_drop(curve))} mmHg over the millimeter on either side of the surface."
+        f"and 5–95 % band in bins. Innermost bin {number(float(MMHG(curve.mean[0])))} mmHg."
     )
+    if curve.distance[0] < -1.0 and curve.distance[-1] > 1.0:
+        caption += f" Over the millimeter on either side of the surface it falls by {number(_drop(curve))} mmHg."
     return Picture("pressure-profile", "Pressure across the tumor rim", caption, path, wide=False,
                    data=(_profile_csv(curve, into / "pressure-profile.csv", "pressure", "Pa"),))  # fmt: skip
 

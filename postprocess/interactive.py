@@ -13,11 +13,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import k3d
 import matplotlib as mpl
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from turgor.postprocess.anatomy import VIEWS, Anatomy, smooth
 from turgor.postprocess.look import MAPS, region_colors
@@ -41,7 +42,7 @@ class Interactive:
 
     Attributes:
         html: A whole page that needs no network.
-        note: What was thinned, as a sentence; empty if nothing was.
+        note: What was thinned, as a sentence.
     """
 
     html: str
@@ -83,6 +84,19 @@ def interactive(run: Run, anatomy: Anatomy) -> Interactive:
     return Interactive(_page(plot, settings), notes.sentence())
 
 
+class Switch(TypedDict):
+    """What the page switches on and off together."""
+
+    ids: list[int]
+    name: str
+    color: str
+    opacity: float
+    on: bool
+
+
+_GLASS = {"outside": 0.1, "large": 0.2, "inner": 0.2, "tumor": 0.42, "core": 0.8}
+
+
 class _Notes:
     """Collects what was left out."""
 
@@ -95,7 +109,7 @@ class _Notes:
 
     def sentence(self) -> str:
         """Return all as one sentence."""
-        return f"Thinned for this view only: {and_list(self.items)}." if self.items else ""
+        return f"For this view only, {and_list([*self.items, 'values are kept to three digits'])}."
 
 
 def _steps(run: Run, anatomy: Anatomy, fields: Sequence[str]) -> list[int]:
@@ -124,31 +138,41 @@ def _with_times(run: Run, anatomy: Anatomy, fields: Sequence[str], steps: Sequen
     return grid
 
 
-def _add_parts(plot: k3d.Plot, anatomy: Anatomy, notes: _Notes) -> list[dict[str, object]]:
+def _add_parts(plot: k3d.Plot, anatomy: Anatomy, notes: _Notes) -> list[Switch]:
     """Add the surfaces; return their switches."""
     colors = region_colors(anatomy.run.regions, anatomy.run.tumor)
     parts = anatomy.parts()
     before = sum(part.surface.n_cells for part in parts)
     keep = min(1.0, TRIANGLES / max(before, 1))
-    switches: list[dict[str, object]] = []
+    switches: dict[str, Switch] = {}
     drawn = 0
-    for i, part in enumerate(parts):
+    for part in parts:
         surface = part.surface.decimate(1.0 - keep) if keep < 1.0 and part.surface.n_cells > 500 else part.surface
         surface = smooth(surface)
         drawn += surface.n_cells
-        opacity = (0.1 if i == 0 else 0.2) if not part.tumor else 0.42 if part.shell else 0.8
+        switch = switches.setdefault(
+            part.group,
+            Switch(
+                ids=[], name=part.group, color=colors[part.region], opacity=_GLASS[part.kind], on=part.kind != "large"
+            ),
+        )
         mesh = k3d.mesh(
-            np.asarray(surface.points, dtype=np.float32), _triangles(surface),
-            normals=np.asarray(surface.point_data["Normals"], dtype=np.float32), color=int(colors[part.region][1:], 16),
-            opacity=opacity, flat_shading=False, side="double", name=part.name, roughness=0.7, compression_level=6,
+            coarse(surface.points), _triangles(surface), normals=coarse(surface.point_data["Normals"], 8),
+            color=int(colors[part.region][1:], 16), opacity=switch["opacity"], flat_shading=False, side="double",
+            name=part.group, roughness=0.7, compression_level=6, visible=switch["on"],
         )  # fmt: skip
         plot += mesh
-        switches.append(
-            {"id": mesh.id, "name": part.name, "color": colors[part.region], "opacity": opacity, "on": True}
-        )
+        switch["ids"].append(mesh.id)
     if keep < 1.0:
         notes.add(f"surfaces have {counted(drawn)} of {counted(before)} triangles")
-    return switches
+    return list(switches.values())
+
+
+def coarse(values: ArrayLike, bits: int = 13) -> NDArray[np.float32]:
+    """Return numbers of single precision with so many bits after the point, which makes the page smaller."""
+    single = np.ascontiguousarray(values, dtype=np.float32)
+    mask = np.uint32(0xFFFFFFFF << (23 - bits) & 0xFFFFFFFF)
+    return (single.view(np.uint32) & mask).view(np.float32)
 
 
 def _triangles(surface: pv.PolyData) -> NDArray[np.uint32]:
@@ -205,12 +229,12 @@ def _field(key: str, values: Floats) -> _Field:
 
 def _plane(mesh: pv.PolyData, field: _Field, steps: Sequence[int], *, shown: bool) -> k3d.objects.Mesh:
     """Return one section painted with one field, over all times if it changes."""
-    arrays = {p: field.scale(_values(mesh, field.key, p)).astype(np.float32) for p in _places(field.key, steps)}
+    arrays = {p: coarse(field.scale(_values(mesh, field.key, p)), 10) for p in _places(field.key, steps)}
     attribute: object = arrays if field.by_time and len(arrays) > 1 else next(iter(arrays.values()))
     table = mpl.colormaps[MAPS[field.key]](np.linspace(0, 1, 64))[:, :3]
     colors = np.column_stack([np.linspace(0, 1, 64), table]).ravel().astype(np.float32)
     return k3d.mesh(
-        np.asarray(mesh.points, dtype=np.float32), _triangles(mesh), attribute=attribute, color_map=colors,
+        coarse(mesh.points), _triangles(mesh), attribute=attribute, color_map=colors,
         color_range=[field.low, field.high], flat_shading=True, side="double", name=field.label, roughness=1.0,
         compression_level=6, visible=shown,
     )  # fmt: skip

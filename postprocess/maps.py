@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
@@ -195,8 +194,9 @@ def draw_section(
     """
     mesh = Triangulation(section.points[:, 0], section.points[:, 1], section.triangles)
     axes.tripcolor(mesh, values, shading="gouraud", cmap=paint.colors, norm=paint.norm, rasterized=True)
+    x, y = _one_path(section.outlines)
     for color, width in (("#202020", 1.5), ("white", 0.8)):
-        axes.add_collection(LineCollection(list(section.outlines), colors=color, linewidths=width))
+        axes.plot(x, y, color=color, lw=width, solid_capstyle="round")
     left, right, low, high = window
     axes.set(xlim=(left, right), ylim=(low, high), aspect="equal", xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -205,6 +205,13 @@ def draw_section(
     _letters(axes, section.view)
     if "bar" in furniture:
         _scale_bar(axes, right - left)
+
+
+def _one_path(segments: Floats) -> tuple[Floats, Floats]:
+    """Return all segments as one interrupted line, which is drawn and stored far faster than each alone."""
+    gaps = np.full((len(segments), 1, 2), np.nan)
+    line = np.concatenate([segments, gaps], axis=1).reshape(-1, 2)
+    return line[:, 0], line[:, 1]
 
 
 _PLACES: tuple[tuple[float, float, Literal["left", "center", "right"], Literal["top", "center", "bottom"]], ...] = (
@@ -263,7 +270,7 @@ def _equally_tall(windows: Sequence[Window]) -> list[Window]:
 
 def _close(anatomy: Anatomy, section: Section) -> Window:
     """Return a square around the tumor in this section with as much tissue on each side, not larger than the body."""
-    tumor = [anatomy.run.regions.index(name) for name in anatomy.run.tumor]
+    tumor = [anatomy.run.regions.index(name) for name in anatomy.tumor]
     here = section.triangles[np.isin(section.region, tumor)]
     around = section.points[here if len(here) else section.triangles].reshape(-1, 2)
     low, high = around.min(axis=0), around.max(axis=0)

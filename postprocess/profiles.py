@@ -47,7 +47,7 @@ def profile(anatomy: Anatomy, field: Floats, *, reach: float | None = None) -> P
         reach: How far outside the tumor to go [mm]; by default three times the depth of the tumor, at least 5 mm.
 
     Returns:
-        The profile, or None when the run has no tumor or nothing around it.
+        The profile, or None when the run has no tumor.
     """
     distance = anatomy.tumor_distance
     if distance is None:
@@ -59,7 +59,8 @@ def profile(anatomy: Anatomy, field: Floats, *, reach: float | None = None) -> P
     where = (distance[cells[near]] @ _QUADRATURE).ravel()
     values = (np.asarray(field, dtype=np.float64)[cells[near]] @ _QUADRATURE).ravel()
     weights = np.repeat(anatomy.volumes[near] / 4.0, 4)
-    edges = np.concatenate([np.linspace(-depth, 0.0, 25), np.linspace(0.0, outer, 41)[1:]])
+    around = np.linspace(0.0, outer, 41)[1:] if outer > 1e-3 * depth else np.array([1e-9 * depth])
+    edges = np.concatenate([np.linspace(-depth, 0.0, 25), around])
     return _binned(where, values, weights, edges)
 
 

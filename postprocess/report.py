@@ -15,7 +15,7 @@ from turgor.postprocess.certificate import certificate_of
 from turgor.postprocess.figures import Chapter, chapters
 from turgor.postprocess.ledger import Ledger, ledgers
 from turgor.postprocess.run import Run
-from turgor.postprocess.scales import PASCAL_PER_MMHG, clock, number, scale_for
+from turgor.postprocess.scales import PASCAL_PER_MMHG, and_list, clock, number, scale_for
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -135,7 +135,7 @@ def _facts(run: Run, books: tuple[Ledger, ...]) -> list[tuple[str, str, str]]:
     table = run.region_means
     volume = sum(region.volume for region in run.manifest.region_geometry if region.name in run.tumor)
     if volume > 0:
-        facts.append((number(volume / 1000), "mL", "volume of the tumor"))
+        facts.append((number(volume / 1000), "mL", f"volume of {and_list(run.tumor)}"))
     where = run.tumor or run.regions
     if "pressure max [Pa]" in table:
         highest = max(float(table.where("region", name).numbers("pressure max [Pa]")[-1]) for name in where)

@@ -55,6 +55,13 @@ function turgorScene(k3d, settings) {
     return make("label", {}, box, ...mark, make("span", { textContent: label }));
   }
 
+  /* Cameras are made for a wide frame; a narrow one needs more distance. */
+  function look(name) {
+    const [x, y, z, a, b, c, ...up] = settings.views[name];
+    const back = Math.max(1, 1.3 * innerHeight / innerWidth);
+    k3d.setCamera([a + (x - a) * back, b + (y - b) * back, c + (z - c) * back, a, b, c, ...up]);
+  }
+
   function goTo(place) {
     shown.place = Number(place);
     slider.value = String(place);
@@ -83,14 +90,17 @@ function turgorScene(k3d, settings) {
 
   const glass = make("input", { type: "range", min: 0, max: 100, value: 50, title: "opacity of surfaces", ariaLabel: "opacity of surfaces" });
   glass.addEventListener("input", () => settings.parts.forEach(part => {
-    const object = world.ObjectsListJson[part.id];
-    object.opacity = glass.value >= 100 ? 1 : Math.min(1, part.opacity * glass.value / 50);
-    if (object.visible) k3d.reload(object, { opacity: object.opacity });
+    part.ids.forEach(id => {
+      const object = world.ObjectsListJson[id];
+      object.opacity = glass.value >= 100 ? 1 : Math.min(1, part.opacity * glass.value / 50);
+      if (object.visible) k3d.reload(object, { opacity: object.opacity });
+    });
   }));
 
-  const panel = make("div", { id: "turgor-panel" },
+  const panel = make("details", { id: "turgor-panel", open: innerWidth > 640 },
+    make("summary", { textContent: "Show" }),
     make("h4", { textContent: "Surfaces" }),
-    ...settings.parts.map(part => tick("checkbox", "", part, part.name, part.color, on => show(part.id, on))),
+    ...settings.parts.map(part => tick("checkbox", "", part, part.name, part.color, on => part.ids.forEach(id => show(id, on)))),
     glass,
     make("h4", { textContent: "Planes" }),
     ...settings.planes.map(plane => tick("checkbox", "", plane, `${plane.name}, ${plane.at}`, "",
@@ -101,14 +111,14 @@ function turgorScene(k3d, settings) {
     make("h4", { textContent: "View from" }),
     make("div", { id: "turgor-views" }, ...Object.keys(settings.views).map(name => {
       const view = make("button", { type: "button", textContent: name });
-      view.addEventListener("click", () => k3d.setCamera(settings.views[name]));
+      view.addEventListener("click", () => look(name));
       return view;
     })));
   if (!settings.fields.length) bar.hidden = true;
 
   document.body.append(panel, bar, time);
   paintPlanes();
-  k3d.setCamera(settings.views.oblique);
+  look("oblique");
   goTo(settings.start);
   if (parent !== window) parent.postMessage({ turgor: "scene ready" }, "*");
 }

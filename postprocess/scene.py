@@ -164,10 +164,10 @@ def _solid_parts(picture: pv.Plotter, anatomy: Anatomy) -> None:
     """Add normal regions as glass and the tumor as a solid, glass too where it hides a core."""
     colors = region_colors(anatomy.run.regions, anatomy.run.tumor)
     parts = anatomy.parts()
-    cored = any(part.tumor and not part.shell for part in parts)
-    for i, part in enumerate(parts):
-        glass = (0.2 if i == 0 else 0.3) if not part.tumor else 0.4 if cored and part.shell else 1.0
-        picture.add_mesh(smooth(part.surface), color=colors[part.region], opacity=glass, smooth_shading=True,
+    tumor = 0.4 if any(part.kind == "core" for part in parts) else 1.0
+    glass = {"outside": 0.2, "large": 0.14, "inner": 0.3, "tumor": tumor, "core": 1.0}
+    for part in parts:
+        picture.add_mesh(smooth(part.surface), color=colors[part.region], opacity=glass[part.kind], smooth_shading=True,
                          specular=0.25, specular_power=12)  # fmt: skip
 
 

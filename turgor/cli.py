@@ -100,3 +100,6 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        print(f"turgor: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 1

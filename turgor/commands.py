@@ -85,13 +85,14 @@ def _solve_here(said: Namespace) -> Path:
     end_all_when_one_fails(comm)
     tell(f"solving {case.name}" + (f" on {comm.size} ranks" if comm.size > 1 else ""))
     if comm.rank > 0:
-        return solve(case, comm=comm, into=said.into, progress=Agreed(comm, silent))
+        return solve(case, comm=comm, into=said.into, progress=Agreed(comm, silent), log=tell)
     if getattr(said, "piped", False):
-        folder = solve(case, comm=comm, into=said.into, progress=Agreed(comm, Pipe(sys.stdout)))
+        folder = solve(case, comm=comm, into=said.into, progress=Agreed(comm, Pipe(sys.stdout)), log=tell)
         print(f"{FOLDER}{folder}", flush=True)
         return folder
     with shown() as progress:
-        folder = solve(case, comm=comm, into=said.into, progress=Agreed(comm, progress) if comm.size > 1 else progress)
+        watched = Agreed(comm, progress) if comm.size > 1 else progress
+        folder = solve(case, comm=comm, into=said.into, progress=watched, log=tell)
     tell(f"run: {folder}")
     return folder
 

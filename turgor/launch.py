@@ -112,9 +112,10 @@ def _relay(errors: IO[str]) -> bool:
 
 def _stop(ranked: subprocess.Popen[str]) -> None:
     """Interrupt the ranks as Ctrl-C does, wait until their files are closed, then end what is left."""
-    ranked.send_signal(signal.SIGINT)
-    try:
-        ranked.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        ranked.send_signal(signal.SIGTERM)
-        ranked.communicate()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        ranked.send_signal(number)
+        try:
+            ranked.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            continue
+        return

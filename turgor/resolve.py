@@ -125,19 +125,21 @@ def resolve(case: Case, regions: Iterable[str]) -> Mapping[str, Region]:
 
 
 def rim_lengths(case: Case) -> Mapping[str, float]:
-    """Return the length 1/α = sqrt(K/(Lp S/V)) [mm] of each region with leaky vessels.
+    """Return the length [mm] over which the pressure falls at the rim of each tumor with leaky vessels.
 
-    It is the thickness of the boundary layer in which the pressure falls at the rim (Baxter and Jain 1989).
+    It is 1/α = sqrt(K/(Lp S/V)) (Baxter and Jain 1989), the shortest of the tumor's and of all tissues beside it. Where
+    no region counts as tumor, every leaky region does.
     """
-    found: dict[str, float] = {}
+    lengths: dict[str, float] = {}
     for region, material in case.materials.items():
         names = ("hydraulic_conductivity", "vessel_conductivity", "vessel_surface_density")
         given = [in_force(region, material, PARAMETERS[name], None) for name in names]
         if all(value is not None for value in given):
             conductivity, wall, surface = (value.number() for value in given if value is not None)
             if conductivity > 0 and wall * surface > 0:
-                found[region] = (conductivity / (wall * surface)) ** 0.5
-    return found
+                lengths[region] = float((conductivity / (wall * surface)) ** 0.5)
+    leaky = [name for name in tumors(case) if name in lengths] or list(lengths)
+    return {name: min(lengths.values()) for name in leaky}
 
 
 def tumors(case: Case) -> tuple[str, ...]:

@@ -113,23 +113,24 @@ def draw(run: Run) -> Path:
     return file
 
 
-def check(run: Run, *, pressure: float = 0.005, flux: float = 0.02) -> None:
+def check(run: Run, *, pressure: float = 0.015, flux: float = 0.02) -> None:
     """Assert that pressure, flux and balance are right.
 
     Args:
         run: A finished run of `isolated.toml` or `embedded.toml`.
-        pressure: Error of the pressure that is accepted, relative to the plateau.
+        pressure: Error of the pressure that is accepted, relative to the plateau. That is for the isolated tumor, whose
+            pressure falls to nothing over 0.27 mm; the embedded one, whose fall is gentler, is held to a third of it.
         flux: Error of the flux through the tumor's surface that is accepted.
     """
     assert balance_residual(run) < 1e-8
-    assert pressure_error(run) < pressure
+    assert pressure_error(run) < (pressure / 3.0 if "normal" in run.regions else pressure)
     assert abs(flux_error(run)) < flux
 
 
 if __name__ == "__main__":
     finished = Run(sys.argv[1])
-    print(f"pressure: {100 * pressure_error(finished):.2f} % of the plateau off (0.5 % is accepted)")
-    print(f"flux through the rim: {100 * flux_error(finished):+.2f} % off (2 % is accepted)")
-    print(f"balance: {balance_residual(finished):.1e} of its largest term")
+    print(f"pressure: off by {100 * pressure_error(finished):.2f} % of the plateau")
+    print(f"flux through the rim: off by {100 * flux_error(finished):+.2f} %")
+    print(f"balance: off by {balance_residual(finished):.0e} of its largest term")
     print(f"drawn: {draw(finished)}")
     check(finished)

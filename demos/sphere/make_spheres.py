@@ -81,7 +81,7 @@ def write(file: Path, points: Points, triangles: Triangles) -> None:
     file.write_bytes(header.encode() + points.astype("<f4").tobytes() + faces.tobytes())
 
 
-def make(folder: Path, *, radii: tuple[float, float] = (5.0, 15.0), divisions: tuple[int, int] = (5, 4)) -> None:
+def make(folder: Path, *, radii: tuple[float, float] = (2.0, 8.0), divisions: tuple[int, int] = (4, 4)) -> None:
     """Write the surface of the tumor and that of the normal tissue round it.
 
     Args:

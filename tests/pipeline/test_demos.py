@@ -4,19 +4,17 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from turgor.postprocess.run import Run
 
 DEMOS = Path(__file__).parents[2] / "demos"
-
-type Runner = Callable[..., Run]
 
 
 def script(path: Path) -> ModuleType:
@@ -31,60 +29,70 @@ def script(path: Path) -> ModuleType:
     return module
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Runner:
-    """Run a case of a demo with changes, mesh and results below tmp_path, and open its run folder."""
-
-    def start(case: Path, *changes: str) -> Run:
-        mesh = f'mesh.file="{tmp_path / case.stem}.msh"'
-        settings = [word for change in (mesh, *changes) for word in ("--set", change)]
-        command = [Path(sys.executable).with_name("turgor"), "run", case, "--into", tmp_path / "results", *settings]
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        (folder,) = (tmp_path / "results").iterdir()
-        return Run(folder)
-
-    return start
+def run(case: Path, into: Path, *changes: str) -> Run:
+    """Run a case of a demo with changes, mesh and results below a folder, and open its run folder."""
+    mesh = f'mesh.file="{into / case.stem}.msh"'
+    settings = [word for change in (mesh, *changes) for word in ("--set", change)]
+    before = set((into / "results").glob("*"))
+    command = [Path(sys.executable).with_name("turgor"), "run", case, "--into", into / "results", *settings]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (folder,) = set((into / "results").glob("*")) - before
+    return Run(folder)
 
 
 @pytest.fixture
 def spheres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of the sphere demo with a tumor of 1.5 mm in a ball of 5 mm, whose thin rim few cells resolve."""
+    """Return a copy of the sphere demo with a tumor of 1.2 mm in a ball of 4 mm, whose thin rim fewer cells resolve."""
     folder = tmp_path / "sphere"
     shutil.copytree(DEMOS / "sphere", folder, ignore=shutil.ignore_patterns("*.msh", "*.h5", "results", "__pycache__"))
-    script(folder / "make_spheres.py").make(folder, radii=(1.5, 5.0), divisions=(4, 3))
+    script(folder / "make_spheres.py").make(folder, radii=(1.2, 4.0), divisions=(4, 3))
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "closed_form", raising=False)
     return folder
 
 
 @pytest.mark.parametrize("case", ["isolated", "embedded"])
-def test_a_spherical_tumor_has_the_pressure_and_flux_of_its_closed_form(case: str, spheres: Path, run: Runner) -> None:
-    finished = run(spheres / f"{case}.toml")
+def test_a_spherical_tumor_has_the_pressure_and_flux_of_its_closed_form(case: str, spheres: Path) -> None:
+    finished = run(spheres / f"{case}.toml", spheres)
     demo = script(spheres / "check.py")
-    demo.check(finished)
-    picture = demo.draw(finished)
-    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    # A layer of 0.27 mm fills more of a small sphere than of a large one, and the error of the pressure with it.
+    demo.check(finished, pressure=0.025)
+    assert demo.draw(finished).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_a_breast_keeps_account_of_its_drug(run: Runner) -> None:
-    finished = run(DEMOS / "breast" / "breast.toml", 'mesh.size={breast="9 mm", tumor="4 mm"}', 'time.end="3 h"')
-    script(DEMOS / "breast" / "check.py").check(finished)
+def test_a_breast_keeps_account_of_its_drug(tmp_path: Path) -> None:
+    sizes = 'mesh.size={breast="9 mm", tumor="4 mm"}'
+    finished = run(DEMOS / "breast" / "breast.toml", tmp_path, sizes, 'time.end="3 h"')
+    # Where cells are ten times thicker than the layer at the rim, the bounds of the pressure are missed by more.
+    script(DEMOS / "breast" / "check.py").check(finished, slack=0.1)
 
 
-def test_a_brain_tumor_leaks_into_a_brain_that_rests(run: Runner) -> None:
-    finished = run(DEMOS / "brain" / "brain.toml", *coarse_brain(), 'time.end="2 h"')
+@pytest.fixture(scope="module")
+def brain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with every other voxel of the brain's labels; the mesh that is made in it serves several runs."""
+    folder = tmp_path_factory.mktemp("brain")
+    image = nib.nifti1.load(DEMOS / "brain" / "brain-labels.nii.gz")
+    coarse = np.asarray(image.dataobj)[::2, ::2, ::2]
+    affine = np.asarray(image.affine) @ np.diag([2.0, 2.0, 2.0, 1.0])
+    nib.nifti1.save(nib.nifti1.Nifti1Image(coarse, affine), folder / "coarse.nii.gz")
+    return folder
+
+
+def run_coarse_brain(folder: Path, *changes: str) -> Run:
+    sizes = 'mesh.size={gray="10 mm", white="10 mm", edema="6 mm", tumor="4 mm", necrosis="4 mm"}'
+    return run(DEMOS / "brain" / "brain.toml", folder, f'mesh.image.file="{folder / "coarse.nii.gz"}"', sizes, *changes)
+
+
+def test_a_brain_tumor_leaks_into_tissue_that_rests(brain: Path) -> None:
+    finished = run_coarse_brain(brain, 'time.end="2 h"')
     script(DEMOS / "brain" / "check.py").check(finished)
 
 
-def test_a_brain_without_leaky_vessels_is_at_its_resting_pressure_everywhere(run: Runner) -> None:
+def test_a_brain_without_leaky_vessels_is_at_its_resting_pressure_everywhere(brain: Path) -> None:
     closed = [f'materials.{region}.like="brain white matter"' for region in ("tumor", "necrosis")]
-    finished = run(DEMOS / "brain" / "brain.toml", *coarse_brain(), *closed, 'time.end="1 min"')
+    finished = run_coarse_brain(brain, *closed, 'time.end="1 min"', "time.stops=[]")
     script(DEMOS / "brain" / "check.py").check_resting(finished)
-
-
-def coarse_brain() -> list[str]:
-    return ['mesh.size={gray="10 mm", white="10 mm", edema="6 mm", tumor="4 mm", necrosis="4 mm"}']
 
 
 MMHG = 133.322387415

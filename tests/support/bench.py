@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from turgor.fem.startup import MPI  # isort: skip  (first: it loads MPI)
 
 from support.meshes import write
+
 from turgor.case import Case
 from turgor.fem.coefficients import Coefficients
 from turgor.fem.couple import couple

@@ -104,7 +104,14 @@ def egg(subdivisions: int) -> tuple[Floats, Ints, Floats]:
 def _icosphere(subdivisions: int) -> tuple[Floats, Ints]:
     """Return unit directions and triangles."""
     phi = (1 + 5**0.5) / 2
-    corners = [(-1, phi, 0), (1, phi, 0), (-1, -phi, 0), (1, -phi, 0), (0, -1, phi), (0, 1, phi)]
+    corners: list[tuple[float, float, float]] = [
+        (-1, phi, 0),
+        (1, phi, 0),
+        (-1, -phi, 0),
+        (1, -phi, 0),
+        (0, -1, phi),
+        (0, 1, phi),
+    ]
     corners += [(0, -1, -phi), (0, 1, -phi), (phi, 0, -1), (phi, 0, 1), (-phi, 0, -1), (-phi, 0, 1)]
     faces = (
         "0 11 5 0 5 1 0 1 7 0 7 10 0 10 11 1 5 9 5 11 4 11 10 2 10 7 6 7 1 8 3 9 4 3 4 2 3 2 6 3 6 8 3 8 9 4 9 5 2 4 11"
@@ -305,9 +312,9 @@ def _run_json(
         {"name": "breast|tumor", "kind": "interface", "area": 1012.9},
     ]
     keys = {
-        "baxter1989": "Baxter and Jain (1989) Transport of fluid and macromolecules in tumors. I. Role of interstitial "
+        "baxter1989": "Baxter and Jain (1989) Transport of fluid and macromolecules in tumors. I. Microvasc Res 37:77"
     }
-    keys["baxter1989"] += "pressure and convection. Microvasc Res 37:77-104. doi:10.1016/0026-2862(89)90074-5"
+    keys["baxter1989"] += "-104. doi:10.1016/0026-2862(89)90074-5"
     keys["zhan2014"] = "Zhan and Xu (2013) Mathematical modelling of thermosensitive liposomes. doi:10.1155/2013/172529"
     return {
         "format": 1, "status": fake.status, "reason": "the drug solver stopped" if fake.status == "failed" else "",

@@ -89,7 +89,9 @@ def spheres(divisions: int, faces: int) -> list[Sphere]:
     golden = (1 + np.sqrt(5)) / 2
     points = np.array([np.roll([0, one, two], s) for s in range(3) for one in (-1, 1) for two in (-golden, golden)])
     near = np.linalg.norm(points[:, None] - points[None], axis=2) < 2.1
-    triples = [(i, j, k) for i in range(12) for j in range(i) for k in range(j) if near[i, j] and near[j, k] and near[k, i]]
+    triples = [
+        (i, j, k) for i in range(12) for j in range(i) for k in range(j) if near[i, j] and near[j, k] and near[k, i]
+    ]
     used, numbers = np.unique(np.array(triples[:faces]), return_inverse=True)
     points = points[used] / np.linalg.norm(points[0])
     found = [Sphere(points, numbers.reshape(-1, 3), np.zeros((0, 3), np.int64))]
@@ -161,7 +163,9 @@ def _layer(low: Sphere, high: Sphere, below: int, above: int) -> Ints:
         first, second, third = np.sort(low.triangles, axis=1).T
         corners = (first + below, second + below, third + below, first + above, second + above, third + above)
         # The diagonal of a side goes from its lower corner below to its higher one above, seen from both prisms.
-        return np.concatenate([np.stack([corners[i] for i in cell], axis=1) for cell in ((0, 1, 2, 5), (0, 1, 4, 5), (0, 3, 4, 5))])
+        return np.concatenate(
+            [np.stack([corners[i] for i in cell], axis=1) for cell in ((0, 1, 2, 5), (0, 1, 4, 5), (0, 3, 4, 5))]
+        )
     coarse, fine = (low, high) if len(low.triangles) < len(high.triangles) else (high, low)
     of_coarse, of_fine = (below, above) if coarse is low else (above, below)
     a, b, c = (coarse.triangles + of_coarse).T

@@ -133,6 +133,15 @@ def test_ctrl_c_is_one_line_and_exit_130(monkeypatch: pytest.MonkeyPatch, capsys
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_full_disk_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fill(_: object) -> int:
+        raise OSError(28, "No space left on device", "results/fields.vtkhdf")
+
+    monkeypatch.setitem(ACTIONS, "schema", fill)  # type: ignore[arg-type]
+    assert main(["schema"]) == 1
+    assert capsys.readouterr().err == "turgor: results/fields.vtkhdf: No space left on device\n"
+
+
 def test_only_the_first_rank_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PMI_RANK", "1")
     assert main(["report", "nowhere"]) == 2
@@ -178,7 +187,8 @@ def test_ranks_that_die_silently_are_a_failed_computation(monkeypatch: pytest.Mo
 
 def test_interrupted_ranks_may_close_their_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
-    ranks(monkeypatch, tmp_path, f"trap 'echo > {closed}; exit 130' INT; echo '@progress 0 1 x'; sleep 60 & wait")
+    script = f"trap 'kill $!; echo > {closed}; exit 130' INT; sleep 60 & echo '@progress 0 1 x'; wait"
+    ranks(monkeypatch, tmp_path, script)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from turgor.case import Case
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = {name: ROOT / folder for name, folder in PROJECT["tool"]["setuptools"]["package-dir"].items()}
@@ -76,9 +78,9 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     with_dolfinx = {"dolfinx", "ufl", "basix", "ffcx", "petsc4py", "slepc4py", "mpi4py", "cffi", "dolfinx-solver-real"}
     found = {name.split(".")[0] for path in MODULES for name in imports(ast.parse(path.read_text()))}
     third = found - set(sys.stdlib_module_names) - {"turgor"} - with_dolfinx
-    with_pydantic = {"pydantic_core"}
+    come_along = {"pydantic_core", "markupsafe"}
     distributions = packages_distributions()
-    used = {re.sub(r"[-_.]+", "-", distributions[name][0]).lower() for name in third - with_pydantic}
+    used = {re.sub(r"[-_.]+", "-", distributions[name][0]).lower() for name in third - come_along}
     declared = {re.split(r"[<>=!; ]", line)[0].lower() for line in PROJECT["project"]["dependencies"]}
     assert used == declared - with_dolfinx - {"vtk"}, "vtk is declared because a PyVista needs a VTK of its time"
 
@@ -111,3 +113,16 @@ def test_every_module_has_a_layer() -> None:
     }
     assert unplaced == set()
     assert placed <= {name_of(path) for path in MODULES}
+
+
+def test_the_case_of_the_readme_is_a_case(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    (tmp_path / "liver.nii.gz").touch()
+    case = Case.of(tomllib.loads(text), folder=tmp_path)
+    assert set(case.physics) == {"flow", "drug"}
+
+
+def test_the_readme_names_files_that_exist() -> None:
+    named = re.findall(r"`((?:fem|materials|meshing|postprocess|turgor)/[\w/]+\.py)`", (ROOT / "README.md").read_text())
+    assert named
+    assert [path for path in named if not (ROOT / path).is_file()] == []

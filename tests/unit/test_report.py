@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -59,6 +60,18 @@ def test_the_distance_from_a_tumor_with_a_core_is_that_from_its_outer_surface(ru
     assert anatomy.tumor_distance == pytest.approx(exact, abs=0.02 * RADIUS)
 
 
+def test_a_core_that_does_not_count_as_tumor_still_lies_in_its_body(run: Run, tmp_path: Path) -> None:
+    from turgor.postprocess.anatomy import Anatomy
+
+    for name in ("run.json", "resolved.json", "fields.vtkhdf"):
+        (tmp_path / name).write_bytes((run.folder / name).read_bytes())
+    content = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    (tmp_path / "run.json").write_text(json.dumps(content | {"tumor": ["tumor"]}), encoding="utf-8")
+    other = Run(tmp_path)
+    assert other.tumor == ("tumor",)
+    assert Anatomy(other, other.grid()).tumor == ("tumor", "necrosis")
+
+
 def test_a_profile_weighs_by_volume() -> None:
     from turgor.postprocess.profiles import weighted_percentiles
 
@@ -69,8 +82,8 @@ def test_a_profile_weighs_by_volume() -> None:
 def test_the_parts_of_the_anatomy_close_up_without_a_double_face(run: Run) -> None:
     from turgor.postprocess.anatomy import Anatomy
 
-    parts = {part.name: part.surface for part in Anatomy(run, run.grid()).parts()}
-    assert set(parts) == {"breast (outer surface)", "tumor", "necrosis"}
+    parts = {part.group: part.surface for part in Anatomy(run, run.grid()).parts()}
+    assert set(parts) == {"outer surface", "tumor", "necrosis"}
     for surface in parts.values():
         assert surface.is_manifold
         assert surface.n_cells == 20 * 4**2

@@ -129,8 +129,14 @@ def test_tissue_without_conductivity_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("conditions", "words"),
     [
-        ([{"on": "tissue|roof", "pressure": "0 Pa"}], r"conditions\.0\.on: the mesh has no surface 'tissue\|roof'; it has"),
-        ([{"on": s, "pressure": "0 Pa"} for s in ("*|x-", "tissue|x-")], "has a condition already, by physics.flow.cond"),
+        (
+            [{"on": "tissue|roof", "pressure": "0 Pa"}],
+            r"conditions\.0\.on: the mesh has no surface 'tissue\|roof'; it has",
+        ),
+        (
+            [{"on": s, "pressure": "0 Pa"} for s in ("*|x-", "tissue|x-")],
+            "has a condition already, by physics.flow.cond",
+        ),
     ],
 )
 def test_conditions_that_make_no_sense_are_refused(
@@ -151,5 +157,3 @@ def test_an_inflow_on_an_interface_is_refused_and_a_pressure_there_holds(tmp_pat
     # Fluid appears on the interface: it leaves through a, the balance of both still closes.
     assert ready.row("flow", "a", "a|b").entered == pytest.approx(1e-8 * 500 * 0.25**2, rel=1e-9)
     assert abs(ready.row("flow", "all").residual) < 1e-9 * ready.row("flow", "all").scale
-
-

@@ -38,7 +38,10 @@ def test_a_linear_pressure_is_exact_on_any_mesh(tmp_path: Path) -> None:
     ready = bench(tmp_path, mesh, {"tissue": tissue(3e-8)}, {"flow": {"conditions": ends}}).start()
     flow, along = ready.flow, turn[:, 0]
     assert largest(flow.cell_pressure - (100 - 80 * ready.domain.centers @ along)) < SOLVED * 100
-    assert largest(flow.pressure.x.array - (100 - 80 * ready.domain.space.tabulate_dof_coordinates() @ along)) < SOLVED * 100
+    assert (
+        largest(flow.pressure.x.array - (100 - 80 * ready.domain.space.tabulate_dof_coordinates() @ along))
+        < SOLVED * 100
+    )
     assert largest(flow.flux.mean - 3e-8 * 80 * along) < SOLVED * 3e-8 * 80
     assert flow.flux_through("tissue|x+") == pytest.approx(3e-8 * 80 * 1.5, rel=SOLVED)
 
@@ -54,7 +57,9 @@ def test_nothing_passes_a_surface_that_no_condition_names(tmp_path: Path) -> Non
 def test_tissues_in_series_resist_together_at_any_contrast(contrast: float, tmp_path: Path) -> None:
     materials = {"a": tissue(1e-8), "b": tissue(1e-8 * contrast)}
     ends = [{"on": "a|x-", "pressure": "1000 Pa"}, {"on": "b|x+", "pressure": "0 Pa"}]
-    ready = bench(tmp_path, slab(2.0, 8, across=2, regions=("a", "b")), materials, {"flow": {"conditions": ends}}).start()
+    ready = bench(
+        tmp_path, slab(2.0, 8, across=2, regions=("a", "b")), materials, {"flow": {"conditions": ends}}
+    ).start()
     area = ready.domain.surfaces["a|x-"].area
     # v = Δp / (L₁/K₁ + L₂/K₂); the pressure is linear in each tissue, which the method represents exactly.
     velocity = 1000.0 / (1.0 / 1e-8 + 1.0 / (1e-8 * contrast))
@@ -69,9 +74,12 @@ def test_a_contrast_in_conductivity_costs_few_iterations(contrast: float, tmp_pa
     mesh = box(3 * [np.linspace(0, 3, 11)], ball, ("tumor", "normal"))
     exchange = {"filtration": 2e-8, "pressure": 1200.0}
     materials = {"tumor": tissue(1e-8 * contrast, **exchange), "normal": tissue(1e-8)}
-    ready = bench(tmp_path, mesh, materials, {"flow": {"conditions": [{"on": "*|outside", "pressure": "0 Pa"}]}}).start()
+    ready = bench(
+        tmp_path, mesh, materials, {"flow": {"conditions": [{"on": "*|outside", "pressure": "0 Pa"}]}}
+    ).start()
     assert max(ready.flow.solver.statistics.iterations) < 40
-    assert ready.flow.imbalance() < 1e-10
+    # Fluxes are K times differences of pressures, whose last digit weighs more the more a tissue conducts.
+    assert ready.flow.imbalance() < max(1e-10, 1e-14 * contrast)
 
 
 LEAKY = {"filtration": 3e-8, "pressure": 1400.0}
@@ -95,7 +103,9 @@ def bar(folder: Path, n: int, *ends: dict[str, object] | None, across: int = 1) 
     return bench(folder, slab(LENGTH, n, across=across), materials, {"flow": {"conditions": conditions}}).start()
 
 
-@pytest.mark.parametrize(("right", "left"), [("pressure", "inflow"), ("exchange", "outflow"), ("inflow", "exchange"), ("pressure", "sealed")])
+@pytest.mark.parametrize(
+    ("right", "left"), [("pressure", "inflow"), ("exchange", "outflow"), ("inflow", "exchange"), ("pressure", "sealed")]
+)
 def test_every_condition_has_the_pressure_and_flux_of_its_closed_form(right: str, left: str, tmp_path: Path) -> None:
     form = Slab(CONDUCTIVITY, LEAKY["filtration"], LEAKY["pressure"], LENGTH, (ENDS[left][1], ENDS[right][1]))
     pressure, flux = [], []

@@ -54,7 +54,9 @@ def test_an_isolated_tumor_has_the_pressure_and_outflow_of_its_closed_form(
     assert ready.flow.flux_through("tumor|outside") == pytest.approx(form.flux, rel=FLUX)
 
 
-def embedded(folder: Path, radius: float, lymph: float, faces: int = 20, n: int = 8, divisions: int = 3) -> tuple[Bench, Any]:
+def embedded(
+    folder: Path, radius: float, lymph: float, faces: int = 20, n: int = 8, divisions: int = 3
+) -> tuple[Bench, Any]:
     """Return a tumor in normal tissue, cut out of an endless one at the pressure that rules there, and its closed form."""
     forms = of_the_demo()
     inside = forms.Tissue(3.1e-8, 3.1e-8 * (1.9 / radius) ** 2, 1450.0)
@@ -164,7 +166,9 @@ def test_a_necrotic_core_without_vessels_has_one_pressure(core: float, alpha: fl
     r, pressure = radii(ready), ready.flow.cell_pressure
     assert largest(pressure - form.pressure(r)) < PRESSURE * 1500.0
     inside = pressure[r < core]
-    spread = max(COMM.allgather(float(inside.max(initial=-np.inf)))) - min(COMM.allgather(float(inside.min(initial=np.inf))))
+    spread = max(COMM.allgather(float(inside.max(initial=-np.inf)))) - min(
+        COMM.allgather(float(inside.min(initial=np.inf)))
+    )
     # The spheres of the core are polyhedra, whose corners reach a little into the rim.
     assert spread < 1e-3 * 1500.0
     assert abs(ready.flow.flux_through("core|rim")) < 1e-9 * ready.flow.flux_through("rim|outside")

@@ -7,8 +7,7 @@ hindrance, D interstitial diffusivity [mm²/s], c_p free drug in plasma [mol/m³
 Natural condition: no diffusion; fluid that leaves takes R c along, fluid that enters brings none.
 Source: Baxter and Jain (1989).
 
-A term is a rate per tissue volume [1/s] times the concentration it acts on. To add one, write a function like those
-below and name it in `TERMS`: transport, balance and reports take it from there.
+Terms, as rates per tissue volume [1/s]:
 
     vessels   gain = Jv (1 - σf) + P S/V Pe/(e^Pe - 1),  loss = P S/V Pe/(e^Pe - 1),  Pe = Jv (1 - σf)/(P S/V)
     lymph     loss = Jl, the fluid that the lymphatics take; it carries c
@@ -73,6 +72,7 @@ def decay(cells: Cells) -> Term:
     return Term("decay", np.zeros_like(loss), loss)
 
 
+# To add a term, write a function like those above and name it here: transport and balance take it from there.
 TERMS: tuple[Callable[[Cells], Term], ...] = (vessels, lymph, decay)
 
 

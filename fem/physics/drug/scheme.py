@@ -93,6 +93,7 @@ class Scheme:
         self._low = operators.transport + self.diffusion
         self._low[graph.diagonal] -= graph.sums(self.diffusion)
         self._low_step = self._low
+        self._weight = self.lumped
         self._filled = 0.0
 
     def step(self, old: Array, dt: float, plasma: float) -> Step:
@@ -127,17 +128,18 @@ class Scheme:
         low[graph.diagonal] += self.lumped / dt + operators.loss
         high = operators.mass / dt - operators.transport
         high[graph.diagonal] += operators.loss
+        self._weight = low[graph.diagonal]  # makes the rows of prescribed values as heavy as the others
         for edges, matrix in zip((low, high), self._matrices, strict=True):
             prescribed = operators.fixed[graph.row]
             edges[prescribed] = 0.0
-            edges[graph.diagonal[operators.fixed]] = 1.0
+            edges[graph.diagonal[operators.fixed]] = self._weight[operators.fixed]
             graph.fill(matrix, edges)
         self._low_step = low
         self._filled = dt
 
     def _solve(self, which: int, right: Array, guess: Array, *, positive: bool) -> Array:
         """Solve for the owned values; `positive`: the matrix is an M-matrix and the right-hand side is not negative."""
-        right = np.where(self.operators.fixed, self.operators.value, right)
+        right = np.where(self.operators.fixed, self.operators.value * self._weight, right)
         self._right.array[:] = right
         self._solution.array[:] = np.where(self.operators.fixed, self.operators.value, guess)
         self._solvers[which].solve(self._right, self._solution)

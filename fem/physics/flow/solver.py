@@ -57,6 +57,7 @@ class Flow(Problem):
         self.coefficients = coefficients
         self.conditions = on_surfaces(spec, domain, inside=("pressure",))
         self.injected = [shares(s, domain, f"physics.flow.sources.{i}") for i, s in enumerate(spec.sources)]
+        self.running = self._running(0.0)
         self.rates = self._rates(0.0)
         require_sinks(domain, coefficients, self.rates, self.conditions)
         self.space = fem.functionspace(domain.mesh, basix.ufl.element("CR", "tetrahedron", 1))
@@ -78,16 +79,19 @@ class Flow(Problem):
 
     def advance(self, begin: float, end: float) -> float:
         """Solve again where a value changes in time; the flow has no memory, so that there is no error in time."""
-        if self._varies(begin, end):
+        running = self._running(begin)
+        if running != self.running or self._varies(begin, end):
+            self.running = running
             self._solve(end)
         return 0.0
 
     def state(self) -> Mapping[str, Nodal | Array]:
-        """Return nothing: the flow has no memory."""
-        return {}
+        """Return which sources ran in the last step; beyond that the flow has no memory."""
+        return {"running": np.array(self.running, dtype=np.float64)}
 
     def resume(self, time: float, state: Mapping[str, Array]) -> None:
-        """Solve the steady flow at a time."""
+        """Solve the flow at a time, as it was in the step that ended there."""
+        self.running = tuple(bool(running) for running in state["running"])
         self._solve(time)
 
     def accept(self) -> None:
@@ -166,8 +170,8 @@ class Flow(Problem):
         }
         osmotic = value["osmotic_reflection"] * (value["plasma_oncotic_pressure"] - value["tissue_oncotic_pressure"])
         source = np.zeros(len(self.domain.region))
-        for spec, density in zip(self.spec.sources, self.injected, strict=True):
-            source += spec.rate.value * density * active(spec, time)
+        for spec, density, runs in zip(self.spec.sources, self.injected, self.running, strict=True):
+            source += spec.rate.value * density * runs
         on = np.ones(len(source), bool)
         return Rates(
             exchange=value["vessel_conductivity"] * value["vessel_surface_density"],
@@ -184,9 +188,11 @@ class Flow(Problem):
     def _varies(self, begin: float, end: float) -> bool:
         """Tell whether a value differs between two times."""
         tables = [v for on in self.conditions for v in _values(on) if isinstance(v, Table)]
-        if self.coefficients.vary(self.spec.parameters) or any(t.at(begin) != t.at(end) for t in tables):
-            return True
-        return any(active(source, begin) != active(source, end) for source in self.spec.sources)
+        return self.coefficients.vary(self.spec.parameters) or any(t.at(begin) != t.at(end) for t in tables)
+
+    def _running(self, begin: float) -> tuple[bool, ...]:
+        """Tell which sources run in a step that begins at a time."""
+        return tuple(active(source, begin) for source in self.spec.sources)
 
     def _assemble_once(self) -> None:
         """Create the matrix, the fixed facet terms and the solver."""
