@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ class DarcyFlux:
         lymph: Fluid into the lymphatics [1/s].
         volumes: Of the cells [mm³].
         version: Grows by one when the flux changes.
+        sealed: Outer surface -> which of its facets let nothing pass; the rest of rounding there is not counted.
     """
 
     mean: Array
@@ -31,6 +33,7 @@ class DarcyFlux:
     lymph: Array
     volumes: Array
     version: int
+    sealed: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def through(self, surface: Surface) -> Array:
         """Return the volume rate [mm³/s] through each facet out of the surface's first region.
@@ -39,7 +42,8 @@ class DarcyFlux:
         """
         cells = surface.cells
         own = 0.25 * self.divergence[cells] * self.volumes[cells]
-        return np.asarray(np.einsum("ij,ij->i", self.mean[cells], surface.area_vectors) + own)
+        rates = np.einsum("ij,ij->i", self.mean[cells], surface.area_vectors) + own
+        return np.where(self.sealed.get(surface.name, False), 0.0, rates)
 
     def beyond(self, surface: Surface) -> Array:
         """Return the volume rate [mm³/s] into the second region, as the cells on that side have it."""

@@ -108,6 +108,8 @@ class Krylov:
             pc.setMGLevels(2)
             pc.setMGInterpolation(1, coarse)
         database = PETSc.Options()
+        # A solver that is never used is no mistake of the user's.
+        database["options_left"] = "no"  # type: ignore[index]
         names = {f"{prefix}_{name}": value for name, value in options.items()}
         for name, value in names.items():
             database[name] = value  # type: ignore[index]

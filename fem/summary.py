@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from turgor.fem.physics.drug.spec import DrugSpec
 from turgor.fem.problem import Problem
 from turgor.fem.record import versions
 from turgor.fem.runfolder import Identity
+from turgor.fem.spec import PhysicsSpec
 from turgor.materials.library import Agent, Entry
 from turgor.materials.parameters import PARAMETERS
 from turgor.materials.references import bibliography, citation, references
@@ -103,7 +105,7 @@ def after(
             {
                 "name": spec.key,
                 "unknowns": int(statistics[spec.key].get("unknowns", 0)),
-                "equations": _equations(spec.live),
+                "equations": _equations(spec),
             }
             for spec in ordered(case.physics)
         ],
@@ -115,10 +117,12 @@ def after(
     }
 
 
-def _equations(live: str) -> str:
-    """Return the strong form: the first part of the docstring of a physics' equations."""
-    module = import_module(live.partition(":")[0].rpartition(".")[0] + ".equations")
-    return (module.__doc__ or "").strip()
+def _equations(spec: PhysicsSpec) -> str:
+    """Return the docstring of the module `equations` beside a physics' solver; without one, that of its spec."""
+    package = spec.live.partition(":")[0].rpartition(".")[0]
+    if package and find_spec(f"{package}.equations") is not None:
+        return (import_module(f"{package}.equations").__doc__ or "").strip()
+    return (type(spec).__doc__ or "").strip()
 
 
 def _warnings(problems: Mapping[str, Problem], checks: Mapping[str, Any]) -> Iterable[str]:

@@ -26,6 +26,9 @@ from turgor.meshing.tetrahedra import Floats
 
 Log = Callable[[str], None]
 
+THIN = 1.3
+"""Usual edge length in units of volume per area, where that is less than the size wanted; measured on a cortex."""
+
 ALPHA = 2.0
 """Largest edge length in units of the local half thickness."""
 
@@ -101,14 +104,16 @@ class ImageAnatomy:
             if name in self.cavities:
                 continue
             own = values == index + 1
-            total += float(np.maximum(density[own], sizes.inside[name] ** -3.0).sum())
+            size = min(sizes.inside[name], THIN * _thickness(own, spacing))
+            total += float(np.maximum(density[own], size**-3.0).sum())
         return total * voxel / CELL_VOLUME
 
     def surfaces(self, sizes: Sizes, log: Log) -> Boundary:
         """Surface nets on the parts, collapsed where they are finer than wanted, split where they are coarser."""
         parts = parts_of(self.working, self.cavities)
         boundary = surface_nets(parts)
-        log(f"mesh: {len(boundary.triangles):,} triangles on {len(parts.list) - 2} pieces")
+        pieces = sum(part.meshed for part in parts.list)
+        log(f"mesh: {len(boundary.triangles):,} triangles around {pieces} pieces")
         radius = _at_points(half_thickness(parts), parts, boundary.points)
         step = float(np.prod(self.working.spacing) ** (1.0 / 3.0))
         target = surface_targets(boundary, sizes)
@@ -159,6 +164,13 @@ def _at_points(radius: NDArray[np.float32], parts: PartGrid, points: Floats) -> 
     for i in range(8):
         thinnest = np.minimum(thinnest, np.where(owner == owner[i], values, 0.0).max(axis=0))
     return thinnest
+
+
+def _thickness(own: NDArray[np.bool_], spacing: Floats) -> float:
+    """Return volume per area of a region [mm]; voxel faces have 3/2 of the area of the smooth surface."""
+    padded = np.pad(own, 1)
+    faces = [np.count_nonzero(np.diff(padded, axis=axis)) / spacing[axis] for axis in range(3)]
+    return float(np.count_nonzero(own) / max(2.0 / 3.0 * sum(faces), 1e-12))
 
 
 def contacts(grid: RegionGrid, cavities: tuple[str, ...]) -> frozenset[tuple[str, str]]:

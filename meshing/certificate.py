@@ -80,15 +80,10 @@ def certify(mesh: Tetrahedra, origin: Origin) -> tuple[dict[str, object], list[s
         warnings.append(f"{flat} cells have a dihedral angle below 5 degrees, the smallest {smallest:.2g}")
     body = np.average(mesh.points[mesh.cells].mean(axis=1), axis=0, weights=cell_volumes)
     for index, name in enumerate(mesh.regions):
-        wanted = origin.volumes.get(name, 0.0)
-        error = achieved[index] / wanted - 1.0 if wanted else 0.0
-        warnings += _volume_complaint(name, wanted, float(achieved[index]), origin)
+        warnings += _volume_complaint(name, float(achieved[index]), origin)
         regions[name] = {
             "cells": int((mesh.region == index).sum()),
-            "voxels": origin.voxels.get(name),
-            "volume_segmented_mm3": wanted or None,
-            "volume_mesh_mm3": float(achieved[index]),
-            "volume_error_percent": 100.0 * float(error) if wanted else None,
+            **_volumes(name, float(achieved[index]), origin),
             "side": side_of(mesh, index, cell_volumes, body),
             **quality[name],
         }
@@ -141,8 +136,20 @@ def _quality(mesh: Tetrahedra) -> dict[str, dict[str, float]]:
     return found
 
 
-def _volume_complaint(name: str, wanted: float, achieved: float, origin: Origin) -> list[str]:
+def _volumes(name: str, achieved: float, origin: Origin) -> dict[str, float | None]:
+    """Return voxels, volumes [mm^3] and error [%] of a region."""
+    wanted = origin.volumes.get(name)
+    return {
+        "voxels": origin.voxels.get(name),
+        "volume_segmented_mm3": wanted,
+        "volume_mesh_mm3": achieved,
+        "volume_error_percent": 100.0 * (achieved / wanted - 1.0) if wanted else None,
+    }
+
+
+def _volume_complaint(name: str, achieved: float, origin: Origin) -> list[str]:
     """Raise when a volume is off; return a warning when a coarse grid explains it."""
+    wanted = origin.volumes.get(name, 0.0)
     slack = max(VOLUME_TOLERANCE * wanted, SLACK_VOXELS * origin.cell)
     off = achieved - wanted
     if not wanted or abs(off) <= slack:
@@ -153,7 +160,8 @@ def _volume_complaint(name: str, wanted: float, achieved: float, origin: Origin)
     )
     if origin.coarse and abs(off) <= max(COARSE_TOLERANCE * wanted, slack):
         return [f"{sentence}; set a smaller mesh.size to follow it closer"]
-    raise SegmentationError(f"{sentence}; set a smaller mesh.size for it")
+    mend = "set a smaller mesh.size for it, or merge_below where it falls into single voxels"
+    raise SegmentationError(f"{sentence}; {mend}")
 
 
 def _contact_complaints(wanted: frozenset[tuple[str, str]], achieved: set[tuple[str, str]]) -> list[str]:

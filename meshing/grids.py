@@ -91,15 +91,17 @@ def _voted(levels: list[NDArray[np.float32]], wanted: Floats, step: float) -> ND
     weights = np.zeros(len(levels), dtype=np.float32)
     best, least = values[near], np.inf
     for _ in range(VOTE_ROUNDS):
-        choice = (near_stack + weights[:, None]).argmax(axis=0).astype(np.int16)
+        lifted = near_stack + weights[:, None]
+        choice = lifted.argmax(axis=0).astype(np.int16)
         missing = wanted - base - np.bincount(choice, minlength=len(levels))
         worst = float(np.abs(missing[1:] / np.maximum(wanted[1:], 1.0)).max())
         if worst < least:
             best, least = choice, worst
         if worst < 1e-3:
             break
-        change = 0.5 * missing / (5.0 * np.maximum(wanted, 1.0) ** (2.0 / 3.0)) * step
-        weights += np.clip(change, -0.2 * step, 0.2 * step).astype(np.float32)
+        close = lifted > lifted.max(axis=0) - 0.5 * step
+        rate = np.maximum(close.sum(axis=1) - np.bincount(choice, minlength=len(levels)), 1.0) / (0.5 * step)
+        weights += np.clip(0.7 * missing / rate, -0.2 * step, 0.2 * step).astype(np.float32)
         weights -= weights[0]
     values[near] = best
     return values.reshape(levels[0].shape)

@@ -29,6 +29,11 @@ from turgor.meshing.tetrahedra import Tetrahedra
 RECIPE = 1
 """Raised when the same input gives another mesh than before."""
 
+FINER = (5.0, 4.0)
+"""Cells across a pressure layer that "auto" takes instead of three, where the mesh then has at most `CHEAP` cells."""
+
+CHEAP = 600_000
+
 MOST_CELLS = 20_000_000
 BYTES_PER_CELL = 1_300
 
@@ -56,7 +61,8 @@ def mesh(spec: MeshSpec, *, rim: Mapping[str, float] | None = None, log: Log = _
     target = spec.file.with_suffix(".h5")
     with _alone(target):
         made_from = fingerprint(spec, rim or {})
-        if attributes(target).get("made_from") == made_from and (spec.is_own or spec.file.is_file()):
+        beside = target.with_suffix(".certificate.json").is_file() and spec.file.is_file()
+        if beside and attributes(target).get("made_from") == made_from:
             log(f"mesh: {target.name} is up to date")
             return target
         if spec.is_own:
@@ -117,9 +123,17 @@ def _take_own(spec: MeshSpec, target: Path, made_from: str, log: Log) -> None:
 
 
 def prepare(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> tuple[Anatomy, Sizes]:
-    """Read the segmentation and decide how fine each region becomes."""
+    """Read the segmentation and decide how fine each region becomes.
+
+    With "auto" a pressure layer gets three cells, and up to five where these cost little.
+    """
     anatomy = from_image(spec, rim, log) if spec.image is not None else from_surfaces(spec, rim, log)
-    return anatomy, sizes_of(spec, rim, anatomy.extent)
+    sizes = sizes_of(spec, rim, anatomy.extent)
+    for layers in FINER if spec.size == "auto" else ():
+        finer = sizes_of(spec, rim, anatomy.extent, layers)
+        if anatomy.cells(finer) <= CHEAP:
+            return anatomy, finer
+    return anatomy, sizes
 
 
 def _make(spec: MeshSpec, rim: Mapping[str, float], target: Path, made_from: str, log: Log) -> None:

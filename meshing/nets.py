@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, diags_array
 
 from turgor.meshing.boundary import Boundary
+from turgor.meshing.compiled import compiled
 from turgor.meshing.labels import CUT, PartGrid
 from turgor.meshing.offset import patch_offsets
 from turgor.meshing.tetrahedra import Floats, Integers
@@ -23,6 +24,9 @@ from turgor.meshing.tetrahedra import Floats, Integers
 MARGIN = 0.15
 SMOOTHING_ROUNDS = 15
 VOLUME_ROUNDS = 20
+ENOUGH = 1e-4
+"""Relative error of volumes at which the rounds end."""
+
 SMALLEST_ANGLE = 12.0
 
 _RING = ((-1, -1), (0, -1), (0, 0), (-1, 0))
@@ -181,7 +185,10 @@ def _with_volumes(net: Net, points: Floats, grid: PartGrid) -> Floats:
         area = np.bincount(patch, np.linalg.norm(normal, axis=1), len(pairs)) * free
         spanned = np.bincount(patch, sign * volume, len(pairs))
         held = np.bincount(pairs[:, 0], spanned, count) - np.bincount(pairs[:, 1], spanned, count)
-        offset = patch_offsets(pairs, area, wanted - held)
+        missing = wanted - held
+        if not (np.abs(missing) > ENOUGH * wanted).any():
+            break
+        offset = patch_offsets(pairs, area, missing)
         points = _inside(net, points + (net.freedom > 0) * corner.moved(normal * sign[:, None], offset))
     return points
 
@@ -211,12 +218,21 @@ class _Corners:
         return np.stack([np.bincount(self.vertex, pushed[:, i], self.n_points) for i in range(3)], axis=1)
 
 
+@compiled
 def _quad_measures(points: Floats, quads: Integers) -> tuple[Floats, Floats]:
     """Return area vectors, shape (q, 3), and the volumes they span with the origin, the mean of both diagonals."""
-    a, b, c, d = (points[quads[:, i]] for i in range(4))
-    normal = 0.5 * np.cross(c - a, d - b)
-    triple = sum(np.einsum("ij,ij->i", np.cross(u, v), w) for u, v, w in ((a, b, c), (a, c, d), (a, b, d), (b, c, d)))
-    return normal, np.asarray(triple / 12.0)
+    normal, volume = np.empty((len(quads), 3)), np.empty(len(quads))
+    for i in range(len(quads)):
+        a, b, c, d = points[quads[i, 0]], points[quads[i, 1]], points[quads[i, 2]], points[quads[i, 3]]
+        ux, uy, uz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+        wx, wy, wz = d[0] - b[0], d[1] - b[1], d[2] - b[2]
+        normal[i, 0], normal[i, 1], normal[i, 2] = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
+        total = 0.0
+        for p, q, r in ((a, b, c), (a, c, d), (a, b, d), (b, c, d)):
+            total += (p[1] * q[2] - p[2] * q[1]) * r[0]
+            total += (p[2] * q[0] - p[0] * q[2]) * r[1] + (p[0] * q[1] - p[1] * q[0]) * r[2]
+        volume[i] = total / 12.0
+    return 0.5 * normal, volume
 
 
 def _triangulated(net: Net, points: Floats) -> tuple[Floats, Integers, Integers]:
@@ -235,12 +251,21 @@ def _triangulated(net: Net, points: Floats) -> tuple[Floats, Integers, Integers]
     return all_points, triangles, net.sides[quad]
 
 
+@compiled
 def smallest_angles(corner: Floats) -> Floats:
     """Return the smallest angle of each triangle [degrees], from its corners of shape (t, 3, 3)."""
-    side = [corner[:, (i + 1) % 3] - corner[:, i] for i in range(3)]
-    length = [np.maximum(np.linalg.norm(s, axis=1), 1e-300) for s in side]
-    cosine = [-np.einsum("ij,ij->i", side[i], side[i - 1]) / (length[i] * length[i - 1]) for i in range(3)]
-    return np.asarray(np.degrees(np.arccos(np.clip(np.max(cosine, axis=0), -1.0, 1.0))))
+    angles = np.empty(len(corner))
+    square = np.empty(3)
+    for i in range(len(corner)):
+        for j in range(3):
+            p, q = corner[i, (j + 1) % 3], corner[i, (j + 2) % 3]
+            square[j] = (p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2 + (p[2] - q[2]) ** 2
+        worst = -1.0
+        for j in range(3):
+            x, y, z = square[j], square[(j + 1) % 3], square[(j + 2) % 3]
+            worst = max(worst, (y + z - x) / (2.0 * np.sqrt(y * z) + 1e-300))
+        angles[i] = np.degrees(np.arccos(min(worst, 1.0)))
+    return angles
 
 
 def _cut(net: Net, points: Floats) -> tuple[Floats, Integers, Integers]:

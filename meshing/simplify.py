@@ -8,17 +8,27 @@ Source: Dey et al. (1999) for the link condition of complexes; Garland and Heckb
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from turgor.meshing.boundary import Boundary
 from turgor.meshing.compiled import compiled
 from turgor.meshing.crossing import Grid, apart, cross, fill_grid, grid_of, insert
+from turgor.meshing.quadrics import gather_planes, lift, off_planes, write_normal
+from turgor.meshing.stars import (
+    STAR,
+    Star,
+    Surface,
+    has_vertex,
+    keeps_topology,
+    look,
+    new_star,
+    third_vertex,
+    vertex_kind,
+)
 from turgor.meshing.tetrahedra import Floats, Integers
 
 SWEEPS = 7
-STAR = 96
+MOST_NEAR = 10_000
 CHUNK = 30_000
 """Vertices tried before triangles are listed anew, which keeps the lists short."""
 
@@ -27,46 +37,6 @@ COS_TURN = 0.5
 COS_SHARP = float(np.cos(np.radians(22.0)))
 COS_GOOD = float(np.cos(np.radians(35.0)))
 COS_FOLD = float(np.cos(np.radians(25.0)))
-
-
-class Surface(NamedTuple):
-    """Triangles while they change.
-
-    Attributes:
-        points: Shape (n, 3); the last one belongs to no triangle and is a place to try.
-        triangles: Shape (t, 3).
-        patch: Shape (t,).
-        alive: 1 for a triangle that is there, shape (t,).
-        head: First corner (3 t + i) at each vertex, -1 for none, shape (n,).
-        following: Next corner at the same vertex, shape (3 t,).
-        target: Wanted edge length by vertex.
-        tolerance: Largest distance from the original planes by vertex.
-        planes: Sum of squared distances to the planes and, from column 11, lines met so far: ten coefficients and their
-            weight each, shape (n, 22).
-        tried: Reach up to which a collapse of the vertex was tried in vain since its triangles changed, shape (n,).
-    """
-
-    points: Floats
-    triangles: Integers
-    patch: Integers
-    alive: Integers
-    head: Integers
-    following: Integers
-    target: Floats
-    tolerance: Floats
-    planes: Floats
-    tried: Floats
-
-
-class Star(NamedTuple):
-    """The triangles at a vertex and its neighbors: how many triangles at each edge, and whether it is a junction."""
-
-    size: Integers
-    triangles: Integers
-    neighbors: Integers
-    uses: Integers
-    patch: Integers
-    junction: Integers
 
 
 def collapsed(boundary: Boundary, target: Floats, tolerance: Floats, width: float, seed: int = 0) -> Boundary:
@@ -105,13 +75,13 @@ def collapsed(boundary: Boundary, target: Floats, tolerance: Floats, width: floa
         np.zeros((count + 1, 22)),
         np.zeros(count + 1),
     )
-    _gather_planes(state)
+    gather_planes(state)
     grid = grid_of(boundary.points, 1.6 * width, 24 * len(triangles) + 10_000)
     random = np.random.default_rng(seed)
     for sweep in range(SWEEPS):
         reach = min(1.0, 0.6 + 0.4 * sweep / max(SWEEPS - 3, 1))
         done = 0
-        for order in np.array_split(random.permutation(count), count // CHUNK + 1):
+        for order in np.array_split(random.permutation(count), min(count // CHUNK, 3) + 1):
             grid = _refilled(grid, state)
             done += _sweep(state, grid, order, reach)
         grid = _refilled(grid, state)
@@ -128,235 +98,6 @@ def _refilled(grid: Grid, state: Surface) -> Grid:
         room = 2 * len(grid.triangle)
         grid = grid._replace(triangle=np.empty(room, dtype=np.int64), following=np.empty(room, dtype=np.int64))
     return grid
-
-
-@compiled
-def _add_plane(row: Floats, nx: float, ny: float, nz: float, d: float, weight: float) -> None:
-    """Add weight x (n . x + d)² to a quadric."""
-    row[0] += weight * nx * nx
-    row[1] += weight * nx * ny
-    row[2] += weight * nx * nz
-    row[3] += weight * nx * d
-    row[4] += weight * ny * ny
-    row[5] += weight * ny * nz
-    row[6] += weight * ny * d
-    row[7] += weight * nz * nz
-    row[8] += weight * nz * d
-    row[9] += weight * d * d
-    row[10] += weight
-
-
-@compiled
-def _off(row: Floats, p: Floats) -> float:
-    """Return the mean squared distance of a point to the planes of a quadric."""
-    if row[10] <= 0:
-        return 0.0
-    x, y, z = p[0], p[1], p[2]
-    total = row[0] * x * x + row[4] * y * y + row[7] * z * z + row[9]
-    total += 2 * (row[1] * x * y + row[2] * x * z + row[5] * y * z + row[3] * x + row[6] * y + row[8] * z)
-    return float(total / row[10])
-
-
-@compiled
-def _normal(points: Floats, a: int, b: int, c: int, out: Floats) -> float:
-    """Write the unit normal of a triangle; return its area."""
-    ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
-    wx, wy, wz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
-    out[0], out[1], out[2] = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
-    length = np.sqrt(out[0] ** 2 + out[1] ** 2 + out[2] ** 2)
-    if length > 0:
-        out[0] /= length
-        out[1] /= length
-        out[2] /= length
-    return float(0.5 * length)
-
-
-@compiled
-def _new_star() -> Star:
-    """Return room for a star."""
-    return Star(
-        np.zeros(2, dtype=np.int64),
-        np.empty(STAR, dtype=np.int64),
-        np.empty(2 * STAR, dtype=np.int64),
-        np.empty(2 * STAR, dtype=np.int64),
-        np.empty(2 * STAR, dtype=np.int64),
-        np.empty(2 * STAR, dtype=np.int64),
-    )
-
-
-@compiled
-def _index(neighbors: Integers, count: int, w: int) -> int:
-    """Return the position of a neighbor, -1 when it is none."""
-    for i in range(count):
-        if neighbors[i] == w:
-            return i
-    return -1
-
-
-@compiled
-def _look(state: Surface, u: int, star: Star) -> bool:
-    """Gather the star of a vertex; say whether it fits the room."""
-    star.size[0], star.size[1] = 0, 0
-    corner, last = state.head[u], -1
-    while corner >= 0:
-        t = corner // 3
-        corner_next = state.following[corner]
-        if state.alive[t] == 0:
-            if last < 0:
-                state.head[u] = corner_next
-            else:
-                state.following[last] = corner_next
-        else:
-            last = corner
-            if star.size[0] >= STAR:
-                return False
-            star.triangles[star.size[0]] = t
-            star.size[0] += 1
-            for i in range(3):
-                w = state.triangles[t, i]
-                if w == u:
-                    continue
-                at = _index(star.neighbors, star.size[1], w)
-                if at < 0:
-                    at = star.size[1]
-                    star.size[1] += 1
-                    star.neighbors[at], star.uses[at], star.patch[at], star.junction[at] = w, 0, state.patch[t], 0
-                star.uses[at] += 1
-                if state.patch[t] != star.patch[at]:
-                    star.junction[at] = 1
-        corner = corner_next
-    for i in range(star.size[1]):
-        if star.uses[i] != 2:
-            star.junction[i] = 1
-    return True
-
-
-@compiled
-def _gather_planes(state: Surface) -> None:
-    """Give each vertex the planes of its triangles and the lines of its junction edges."""
-    star = _new_star()
-    normal = np.empty(3)
-    for u in range(len(state.points)):
-        if not _look(state, u, star):
-            continue
-        for i in range(star.size[0]):
-            t = star.triangles[i]
-            area = _normal(state.points, state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2], normal)
-            d = -(normal[0] * state.points[u, 0] + normal[1] * state.points[u, 1] + normal[2] * state.points[u, 2])
-            _add_plane(state.planes[u, :11], normal[0], normal[1], normal[2], d, area)
-        for i in range(star.size[1]):
-            if star.junction[i] == 1:
-                _add_line(state.planes[u, 11:], state.points[u], state.points[star.neighbors[i]])
-
-
-@compiled
-def _add_line(row: Floats, p: Floats, q: Floats) -> None:
-    """Add length x (squared distance to the line pq): two planes that meet in it, counted as one."""
-    dx, dy, dz = q[0] - p[0], q[1] - p[1], q[2] - p[2]
-    length = np.sqrt(dx * dx + dy * dy + dz * dz) + 1e-300
-    dx, dy, dz = dx / length, dy / length, dz / length
-    if abs(dx) <= abs(dy) and abs(dx) <= abs(dz):
-        ax, ay, az = 0.0, dz, -dy
-    elif abs(dy) <= abs(dz):
-        ax, ay, az = -dz, 0.0, dx
-    else:
-        ax, ay, az = dy, -dx, 0.0
-    scale = np.sqrt(ax * ax + ay * ay + az * az)
-    ax, ay, az = ax / scale, ay / scale, az / scale
-    bx, by, bz = dy * az - dz * ay, dz * ax - dx * az, dx * ay - dy * ax
-    _add_plane(row, ax, ay, az, -(ax * p[0] + ay * p[1] + az * p[2]), length)
-    _add_plane(row, bx, by, bz, -(bx * p[0] + by * p[1] + bz * p[2]), length)
-    row[10] -= length
-
-
-@compiled
-def _third(triangles: Integers, t: int, u: int, w: int) -> int:
-    """Return the vertex of a triangle that is neither u nor w."""
-    for i in range(3):
-        x = triangles[t, i]
-        if x != u and x != w:
-            return int(x)
-    return -1
-
-
-@compiled
-def _has(triangles: Integers, t: int, w: int) -> bool:
-    """Say whether a triangle has a vertex."""
-    return bool(triangles[t, 0] == w or triangles[t, 1] == w or triangles[t, 2] == w)
-
-
-@compiled
-def _walk(state: Surface, star: Star, u: int, start: int, w: int) -> int:
-    """Count the triangles from one, which has the edge uw, across ordinary edges to a junction or back to the start."""
-    t, steps = start, 0
-    while steps <= star.size[0]:
-        steps += 1
-        x = _third(state.triangles, t, u, w)
-        if star.junction[_index(star.neighbors, star.size[1], x)] == 1:
-            return steps
-        across = -1
-        for i in range(star.size[0]):
-            if star.triangles[i] != t and _has(state.triangles, star.triangles[i], x):
-                across = star.triangles[i]
-        if across < 0 or across == start:
-            return steps
-        t, w = across, x
-    return steps
-
-
-@compiled
-def _kind(state: Surface, u: int, star: Star) -> int:
-    """Return 0 for a vertex inside a patch, 1 on a junction curve, 2 for one that must stay."""
-    junctions, first = 0, -1
-    for i in range(star.size[1]):
-        if star.junction[i] == 1:
-            junctions += 1
-            if first < 0:
-                first = star.neighbors[i]
-    if star.size[0] < 3 or (junctions != 0 and junctions != 2):
-        return 2
-    walked = 0
-    if junctions == 0:
-        t = star.triangles[0]
-        w = state.triangles[t, 0] if state.triangles[t, 0] != u else state.triangles[t, 1]
-        walked = _walk(state, star, u, t, w)
-    else:
-        for i in range(star.size[0]):
-            if _has(state.triangles, star.triangles[i], first):
-                walked += _walk(state, star, u, star.triangles[i], first)
-    if walked != star.size[0]:
-        return 2
-    return 0 if junctions == 0 else 1
-
-
-@compiled
-def _doubles(state: Surface, u: int, v: int, one: Star, two: Star) -> bool:
-    """Say whether u -> v would make a triangle that is there already."""
-    for i in range(one.size[0]):
-        t = one.triangles[i]
-        if _has(state.triangles, t, v):
-            continue
-        x = state.triangles[t, 0] if state.triangles[t, 0] != u else state.triangles[t, 1]
-        y = _third(state.triangles, t, u, x)
-        for j in range(two.size[0]):
-            if _has(state.triangles, two.triangles[j], x) and _has(state.triangles, two.triangles[j], y):
-                return True
-    return False
-
-
-@compiled
-def _keeps_topology(state: Surface, u: int, v: int, kind: int, one: Star, two: Star) -> bool:
-    """Say whether u -> v keeps the complex and its junction curves as they are."""
-    common = 0
-    for i in range(one.size[1]):
-        at = _index(two.neighbors, two.size[1], one.neighbors[i])
-        if at >= 0:
-            common += 1
-            if kind == 1 and one.junction[i] == 1 and two.junction[at] == 1 and one.neighbors[i] != v:
-                return False
-    if common != one.uses[_index(one.neighbors, one.size[1], v)]:
-        return False
-    return not _doubles(state, u, v, one, two)
 
 
 @compiled
@@ -384,14 +125,14 @@ def _new_triangles(state: Surface, u: int, v: int, star: Star, made: Integers) -
     longest = LONGEST * max(state.target[v], state.target[u])
     for i in range(star.size[0]):
         t = star.triangles[i]
-        if _has(state.triangles, t, v):
+        if has_vertex(state.triangles, t, v):
             continue
         a, b, c = state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2]
-        _normal(points, a, b, c, before)
+        write_normal(points, a, b, c, before)
         for j in range(3):
             made[count, j] = v if state.triangles[t, j] == u else state.triangles[t, j]
         a, b, c = made[count, 0], made[count, 1], made[count, 2]
-        area = _normal(points, a, b, c, after)
+        area = write_normal(points, a, b, c, after)
         turn = before[0] * after[0] + before[1] * after[1] + before[2] * after[2]
         if area <= 0 or turn < COS_TURN or _largest_cosine(points, a, b, c) > worst:
             return -1
@@ -452,7 +193,7 @@ def _folds(state: Surface, u: int, v: int, one: Star, two: Star, made: Integers,
             if _folded(state.points, made[i], made[j]):
                 return True
         for j in range(two.size[0]):
-            if not _has(state.triangles, two.triangles[j], u) and _folded(
+            if not has_vertex(state.triangles, two.triangles[j], u) and _folded(
                 state.points, made[i], state.triangles[two.triangles[j]]
             ):
                 return True
@@ -461,60 +202,66 @@ def _folds(state: Surface, u: int, v: int, one: Star, two: Star, made: Integers,
         corner = state.head[x]
         while corner >= 0:
             t = corner // 3
-            if state.alive[t] == 1 and _has(state.triangles, t, y) and not _has(state.triangles, t, u) and not _has(state.triangles, t, v):
-                if _fold(state.points, x, y, v, _third(state.triangles, t, x, y)):
+            if (
+                state.alive[t] == 1
+                and has_vertex(state.triangles, t, y)
+                and not has_vertex(state.triangles, t, u)
+                and not has_vertex(state.triangles, t, v)
+            ):
+                if _fold(state.points, x, y, v, third_vertex(state.triangles, t, x, y)):
                     return True
             corner = state.following[corner]
     return False
 
 
 @compiled
-def _any_crosses(state: Surface, t: int, made: Integers, count: int) -> bool:
-    """Say whether one of the new triangles crosses a triangle that is there."""
-    other = state.triangles[t]
-    for j in range(count):
-        if not apart(state.points, made[j], other) and cross(state.points, made[j], other):
-            return True
-    return False
+def _gather(grid: Grid, low: Integers, high: Integers, mark: Integers, found: Integers, count: int) -> int:
+    """Append the triangles of some cubes that are not marked yet; return how many there are, marking them."""
+    for x in range(low[0], high[0] + 1):
+        for y in range(low[1], high[1] + 1):
+            for z in range(low[2], high[2] + 1):
+                entry = grid.head[(x * grid.shape[1] + y) * grid.shape[2] + z]
+                while entry >= 0:
+                    t = grid.triangle[entry]
+                    entry = grid.following[entry]
+                    if mark[t] != mark[-1] and count < len(found):
+                        mark[t] = mark[-1]
+                        found[count] = t
+                        count += 1
+    return count
 
 
 @compiled
-def _cube_meets(state: Surface, grid: Grid, cube: int, u: int, made: Integers, count: int, mark: Integers) -> bool:
-    """Say whether a new triangle crosses one that is listed in a cube and not marked yet."""
-    entry = grid.head[cube]
-    while entry >= 0:
-        t = grid.triangle[entry]
-        entry = grid.following[entry]
-        if mark[t] == mark[-1] or state.alive[t] == 0:
+def _any_cross(state: Surface, u: int, made: Integers, count: int, found: Integers) -> bool:
+    """Say whether a new triangle crosses another new one or one of those found near, apart from those at u."""
+    points, triangles, alive = state.points, state.triangles, state.alive
+    for i in range(count):
+        for j in range(i):
+            if cross(points, made[i], made[j]):
+                return True
+    for t in found:
+        if alive[t] == 0 or has_vertex(triangles, t, u):
             continue
-        mark[t] = mark[-1]
-        if not _has(state.triangles, t, u) and _any_crosses(state, t, made, count):
-            return True
+        for i in range(count):
+            if not apart(points, made[i], triangles[t]) and cross(points, made[i], triangles[t]):
+                return True
     return False
 
 
 @compiled
 def _meets(state: Surface, grid: Grid, u: int, made: Integers, count: int, mark: Integers) -> bool:
     """Say whether a new triangle crosses one that is there, or another new one."""
-    points = state.points
-    for i in range(count):
-        for j in range(i):
-            if cross(points, made[i], made[j]):
-                return True
     low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
+    found = np.empty(MOST_NEAR, dtype=np.int64)
     mark[-1] += 1
+    near = 0
     for i in range(count):
         for k in range(3):
-            a, b, c = points[made[i, 0], k], points[made[i, 1], k], points[made[i, 2], k]
+            a, b, c = state.points[made[i, 0], k], state.points[made[i, 1], k], state.points[made[i, 2], k]
             low[k] = int((min(a, b, c) - grid.origin[k]) / grid.width)
             high[k] = int((max(a, b, c) - grid.origin[k]) / grid.width)
-        for x in range(low[0], high[0] + 1):
-            for y in range(low[1], high[1] + 1):
-                for z in range(low[2], high[2] + 1):
-                    cube = (x * grid.shape[1] + y) * grid.shape[2] + z
-                    if _cube_meets(state, grid, cube, u, made, count, mark):
-                        return True
-    return False
+        near = _gather(grid, low, high, mark, found, near)
+    return near == MOST_NEAR or _any_cross(state, u, made, count, found[:near])
 
 
 @compiled
@@ -527,7 +274,7 @@ def _move(state: Surface, grid: Grid, u: int, v: int) -> bool:
         t = corner // 3
         following = state.following[corner]
         if state.alive[t] == 1:
-            if _has(state.triangles, t, v):
+            if has_vertex(state.triangles, t, v):
                 state.alive[t] = 0
             else:
                 state.triangles[t, corner - 3 * t] = v
@@ -547,9 +294,9 @@ def _move(state: Surface, grid: Grid, u: int, v: int) -> bool:
 def _near(state: Surface, u: int, v: int, kind: int) -> bool:
     """Say whether v is close enough to the planes and lines of u."""
     limit = state.tolerance[u] ** 2
-    if _off(state.planes[u, :11], state.points[v]) > limit:
+    if off_planes(state.planes[u, :11], state.points[v]) > limit:
         return False
-    return kind == 0 or _off(state.planes[u, 11:], state.points[v]) <= limit
+    return kind == 0 or off_planes(state.planes[u, 11:], state.points[v]) <= limit
 
 
 @compiled
@@ -557,7 +304,7 @@ def _partner(
     state: Surface, grid: Grid, u: int, reach: float, one: Star, two: Star, made: Integers, mark: Integers
 ) -> int:
     """Return the nearest neighbor to which a vertex may collapse, -1 when there is none."""
-    kind = _kind(state, u, one)
+    kind = vertex_kind(state, u, one)
     if kind == 2:
         return -1
     lengths = np.empty(one.size[1])
@@ -570,9 +317,9 @@ def _partner(
             break
         if lengths[i] * reach * reach <= (limit * state.tried[u]) ** 2:
             continue
-        if (kind == 1 and one.junction[i] == 0) or not _near(state, u, v, kind) or not _look(state, v, two):
+        if (kind == 1 and one.junction[i] == 0) or not _near(state, u, v, kind) or not look(state, v, two):
             continue
-        if not _keeps_topology(state, u, v, kind, one, two):
+        if not keeps_topology(state, u, v, kind, one, two):
             continue
         count = _new_triangles(state, u, v, one, made)
         if count >= 0 and not _folds(state, u, v, one, two, made, count):
@@ -585,12 +332,12 @@ def _partner(
 @compiled
 def _sweep(state: Surface, grid: Grid, order: Integers, reach: float) -> int:
     """Try each vertex once, shortest edge first; return the number of collapses, stop when the grid is full."""
-    one, two = _new_star(), _new_star()
+    one, two = new_star(), new_star()
     made = np.empty((STAR, 3), dtype=np.int64)
     mark = np.zeros(len(state.triangles) + 1, dtype=np.int64)
     done = 0
     for u in order:
-        if state.head[u] < 0 or not _look(state, u, one):
+        if state.head[u] < 0 or not look(state, u, one):
             continue
         v = _partner(state, grid, u, reach, one, two, made, mark)
         if v >= 0:
@@ -607,28 +354,15 @@ def _place(state: Surface, u: int, star: Star, spare: int) -> None:
     normal, mean, n = np.zeros(3), np.zeros(3), np.empty(3)
     for i in range(star.size[0]):
         t = star.triangles[i]
-        area = _normal(points, state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2], n)
+        area = write_normal(points, state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2], n)
         normal += area * n
     for i in range(star.size[1]):
         mean += points[star.neighbors[i]]
     shift = mean / star.size[1] - points[u]
     normal /= np.sqrt((normal * normal).sum()) + 1e-300
     points[spare] = points[u] + shift - normal * (shift * normal).sum()
-    points[spare] += normal * _lift(state.planes[u], points[spare], normal)
+    points[spare] += normal * lift(state.planes[u], points[spare], normal)
     state.target[spare], state.tolerance[spare] = state.target[u], state.tolerance[u]
-
-
-@compiled
-def _lift(row: Floats, p: Floats, n: Floats) -> float:
-    """Return how far to go from p along n to be nearest to the planes of a quadric."""
-    gx = row[0] * p[0] + row[1] * p[1] + row[2] * p[2] + row[3]
-    gy = row[1] * p[0] + row[4] * p[1] + row[5] * p[2] + row[6]
-    gz = row[2] * p[0] + row[5] * p[1] + row[7] * p[2] + row[8]
-    steep = n[0] * (row[0] * n[0] + 2 * (row[1] * n[1] + row[2] * n[2]))
-    steep += row[4] * n[1] * n[1] + row[7] * n[2] * n[2] + 2 * row[5] * n[1] * n[2]
-    if steep <= 1e-3 * row[10]:
-        return 0.0
-    return float(-(gx * n[0] + gy * n[1] + gz * n[2]) / steep)
 
 
 @compiled
@@ -662,13 +396,13 @@ def _improves(state: Surface, grid: Grid, u: int, one: Star, two: Star, made: In
 @compiled
 def _relax(state: Surface, grid: Grid, order: Integers) -> int:
     """Move vertices inside patches along the surface where that makes better triangles; return how many moved."""
-    one, two = _new_star(), _new_star()
+    one, two = new_star(), new_star()
     two.size[:] = 0
     made = np.empty((STAR, 3), dtype=np.int64)
     mark = np.zeros(len(state.triangles) + 1, dtype=np.int64)
     moved = 0
     for u in order:
-        if state.head[u] < 0 or not _look(state, u, one) or _kind(state, u, one) != 0:
+        if state.head[u] < 0 or not look(state, u, one) or vertex_kind(state, u, one) != 0:
             continue
         if not _improves(state, grid, u, one, two, made, mark):
             continue

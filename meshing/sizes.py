@@ -32,21 +32,22 @@ class Sizes:
     rim: Mapping[str, float]
 
 
-def sizes_of(spec: MeshSpec, rim: Mapping[str, float], extent: float) -> Sizes:
+def sizes_of(spec: MeshSpec, rim: Mapping[str, float], extent: float, layers: float = 3.0) -> Sizes:
     """Return the sizes that a case asks for.
 
     Args:
         spec: The mesh of the case.
         rim: Region -> 1/α [mm], the thickness of the pressure boundary layer at its rim.
         extent: Diagonal of the anatomy's bounding box [mm].
+        layers: Cells across a pressure layer.
 
     Returns:
-        With explicit sizes those, and for regions without one the coarse size; with "auto" 1/(3α) at each rim.
+        With explicit sizes those, and for regions without one the coarse size; with "auto" 1/(α layers) at each rim.
     """
     coarse = extent / 12.0
     names = spec.regions() or ()
     if spec.size == "auto":
-        fine = {name: min(thickness / 3.0, coarse) for name, thickness in rim.items() if name in names}
+        fine = {name: min(thickness / layers, coarse) for name, thickness in rim.items() if name in names}
         return Sizes({name: coarse for name in names}, fine)
     given = {name: length.value for name, length in spec.size.items()}
     largest = max(coarse, *given.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,9 @@ CELLS_PER_CUBE = 18.0
 
 ENCLOSED = 0.6
 """Share of its surface with other labels from which a label counts as enclosed."""
+
+COARSER = (1.0, 1.6, 2.5, 4.0)
+"""Factors on the edge length in the tumor that are tried until the cells are few enough."""
 
 SPECK = 10
 """Pieces of fewer voxels join their neighbor."""
@@ -73,6 +77,8 @@ class Draft:
         ignored: The labels left out.
         outside: Whether something meshed lies against the background.
         cut: Whether something meshed reaches the border of the image.
+        coarser: Factor on the edge length in the tumor, where thin tissue would take too many cells.
+        cells: How many cells are expected.
     """
 
     labels: tuple[Label, ...]
@@ -81,6 +87,8 @@ class Draft:
     ignored: tuple[Label, ...]
     outside: bool
     cut: bool
+    coarser: float = 1.0
+    cells: int = CELLS
 
 
 def write_case(segmentation: Path, output: Path | None) -> list[str]:
@@ -102,8 +110,9 @@ def write_case(segmentation: Path, output: Path | None) -> list[str]:
     if target.exists():
         raise CaseError(f"{target} exists and is not overwritten; remove it, or choose another name with -o")
     draft = plan(*read_labels(segmentation), label_names(segmentation))
+    draft = _affordable(draft, name, segmentation, target)
     try:
-        target.write_text("\n".join(_lines(draft, name, segmentation, target)) + "\n", encoding="utf-8")
+        target.write_text(_text_of(draft, name, segmentation, target), encoding="utf-8")
     except OSError as error:
         raise CaseError(f"{target} cannot be written: {error.strerror}") from None
     return [
@@ -112,6 +121,28 @@ def write_case(segmentation: Path, output: Path | None) -> list[str]:
         f"tumor: guessed, {draft.why}",
         f"wrote {target}; read it, correct it, then: turgor run {target}",
     ]
+
+
+def _text_of(draft: Draft, name: str, segmentation: Path, target: Path) -> str:
+    return "\n".join(_lines(draft, name, segmentation, target)) + "\n"
+
+
+def _affordable(draft: Draft, name: str, segmentation: Path, target: Path) -> Draft:
+    """Return the draft with cells so coarse that folded or thin tissue does not take many times `CELLS` of them.
+
+    The finest cells decide how fine the segmentation is taken, and with it how thin the tissue is that must be meshed.
+    """
+    from turgor.case import Case
+    from turgor.line import estimated_cells
+
+    for coarser in COARSER:
+        draft = replace(draft, coarser=coarser)
+        words = tomllib.loads(_text_of(draft, name, segmentation, target))
+        cells = estimated_cells(Case.of(words, folder=target.resolve().parent))
+        draft = replace(draft, cells=int(float(f"{cells:.1e}")))
+        if cells <= 2 * CELLS:
+            break
+    return draft
 
 
 def plan(values: NDArray[np.integer], affine: NDArray[np.float64], names: Mapping[int, str] | None = None) -> Draft:
@@ -234,7 +265,8 @@ def edge_lengths(draft: Draft) -> Mapping[str, float]:
     if not rest:
         return {draft.tumor.name: fine}
     coarse = (CELLS_PER_CUBE * rest / (CELLS * (1 - TUMOR_SHARE))) ** (1 / 3)
-    return {label.name: min(fine, coarse) if label is draft.tumor else coarse for label in draft.labels}
+    fine = min(fine * draft.coarser, coarse)
+    return {label.name: fine if label is draft.tumor else coarse for label in draft.labels}
 
 
 def _milliliters(label: Label) -> str:
@@ -264,7 +296,8 @@ def _mesh_lines(draft: Draft, segmentation: Path, target: Path) -> Iterator[str]
     yield ""
     yield "[mesh]"
     yield f"file = {_text(target.with_suffix('.msh').name)}"
-    yield f'size = {{ {sizes} }}   # edge lengths for some {CELLS} cells; size = "auto" resolves the rim of the tumor'
+    yield f'# edge lengths for some {draft.cells} cells; size = "auto" resolves the rim of the tumor'
+    yield f"size = {{ {sizes} }}"
     yield ""
     yield "[mesh.image]"
     yield f"file = {_text(Path(file).as_posix())}"

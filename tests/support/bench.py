@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,10 @@ class Bench:
     def nodes(self) -> Array:
         """Coordinates of this rank's nodes [mm], in the order of `drug.values`, shape (n, 3)."""
         return np.asarray(self.domain.space.tabulate_dof_coordinates()[: self.domain.space.dofmap.index_map.size_local])
+
+    def with_outputs(self, every: str) -> Bench:
+        """Return the bench with fields written every so often, on which steps land."""
+        return replace(self, case=self.case.with_(output={"every": every}))
 
     def start(self) -> Bench:
         """Start all physics and return the bench itself."""
@@ -180,7 +184,7 @@ def total(part: float) -> float:
 
 def largest(values: Array) -> float:
     """Return the largest magnitude over all ranks."""
-    return max(COMM.allgather(float(np.abs(values).max(initial=0.0))))
+    return float(max(COMM.allgather(float(np.abs(values).max(initial=0.0)))))
 
 
 def order(errors: Sequence[float]) -> float:

@@ -120,7 +120,7 @@ def balls(radii: Sequence[Array], names: tuple[str, ...], divisions: int = 3, fa
         names: Names of the regions, from the inside out.
         divisions: Most divisions of the icosahedron.
         faces: 20, or fewer for a cone over some faces; its flat sides are then of kind "cut". What depends on the
-            radius only has no flux through them, so that a cone over one face gives the whole at a twentieth of the work.
+            radius only has no flux through them: one face gives all at a twentieth of the work.
     """
     ends = np.concatenate(radii)
     levels = _levels(ends, divisions)

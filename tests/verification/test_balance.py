@@ -34,10 +34,11 @@ REGIONS = ("core", "tumor", "normal", "all")
 def living(folder: Path, *, drug: bool) -> Bench:
     """Return flow, and drug if asked, in three nested balls with every kind of term."""
     mesh = balls([np.linspace(0, 0.6, 4)[1:], np.linspace(0.6, 1.2, 4)[1:], np.linspace(1.2, 3, 6)[1:]], REGIONS[:3], 2)
-    plasma = {"times": ["0 s", "400 s", "2000 s"], "values": ["0 mol/m^3", "1 mol/m^3", "0.3 mol/m^3"]}
+    values = ["0 mol/m^3", "1 mol/m^3", "0.3 mol/m^3"]
+    plasma = {"times": ["0 s", "400 s", "2000 s"], "values": values, "fraction": "free"}
     physics: dict[str, object] = {"flow": FLOW}
     if drug:
-        physics["drug"] = {"plasma": {**plasma, "fraction": "free"}, "sources": [{"in": "core", "rate": "1e-6 nmol/s"}]}
+        physics["drug"] = {"plasma": plasma, "sources": [{"in": "core", "rate": "1e-6 nmol/s"}]}
         return bench(folder, mesh, MATERIALS, physics, time={"end": "600 s", "step": "60 s"})
     return bench(folder, mesh, MATERIALS, physics)
 

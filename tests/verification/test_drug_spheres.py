@@ -5,12 +5,12 @@ The flow is that of the isolated sphere. Numbers come from finite volumes on 100
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from support.bench import COMM, MMHG, Bench, bench, off, solute, tissue  # isort: skip  (first: it loads MPI)
+from support.bench import COMM, MMHG, Bench, bench, off, solute, tissue, total  # isort: skip  (first: it loads MPI)
 
 import numpy as np
-import pytest
 from support.meshes import Array, balls
 
 from turgor.fem.march import march
@@ -52,12 +52,10 @@ def isolated(folder: Path, words: dict[str, object], rate: float) -> Bench:
     return ready
 
 
-def followed(ready: Bench, times: list[float], tolerance: float) -> dict[float, Array]:
+def followed(ready: Bench, times: Iterable[float]) -> dict[float, Array]:
     """Return the concentration at the places, averaged over each sphere of nodes, and its mean, at times."""
     stops = [f"{time!r} s" for time in times]
-    case = ready.case.with_(
-        time={"end": stops[-1], "stops": stops, "tolerance": tolerance}, output={"every": stops[-1]}
-    )
+    case = ready.case.with_(time={"end": stops[-1], "stops": stops, "tolerance": 5e-4}, output={"every": stops[-1]})
     found = {}
     for step in march(ready.problems, case.time, case.output):
         if step.length:
@@ -80,20 +78,24 @@ def profile(ready: Bench) -> Array:
 
 def mean(ready: Bench) -> float:
     rates = ready.drug.regions[0].mass
-    return ready.amount() / COMM.allreduce(float(rates.sum()))
+    return ready.amount() / total(float(rates.sum()))
 
 
 def test_an_antibody_is_diluted_at_the_rim_by_fluid_that_leaves_the_vessels_without_it(tmp_path: Path) -> None:
     words = solute(1.27e-5, permeability=2.82e-6, reflection=0.9, fraction=0.24)
     ready = isolated(tmp_path, words, np.log(2) / 86400.0)
-    found = followed(ready, list(IGG), 2e-4)
+    found = followed(ready, IGG)
     for time, exact in IGG.items():
-        print(time, found[time] / exact - 1)
+        # Steps err by 5e-4 each. Cells are 0.3 mm wide; the concentration falls within 0.5 mm of the rim.
+        allowed = np.array([0.01, 0.015, 0.03, 0.03, 0.01])
+        assert np.all(np.abs(found[time] - exact) < allowed * np.max([*IGG.values()], axis=0))
+    assert np.all(np.diff(found[86400.0][:4]) < 0), "less and less towards the rim"
 
 
 def test_a_small_molecule_is_flat(tmp_path: Path) -> None:
     words = solute(3.4e-4, permeability=3e-3, reflection=0.1, fraction=0.4)
     ready = isolated(tmp_path, words, 1e-3)
-    found = followed(ready, list(SMALL), 2e-4)
+    found = followed(ready, SMALL)
     for time, exact in SMALL.items():
-        print(time, found[time] / exact - 1)
+        assert np.all(np.abs(found[time] - exact) < 0.01 * np.max([*SMALL.values()], axis=0))
+        assert np.ptp(found[time] / exact) < 5e-4, "the shape is right to more digits than the level"

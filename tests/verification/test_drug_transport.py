@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.bench import COMM, STILL, Bench, bench, largest, off, order, solute, tissue  # isort: skip  (first: MPI)
@@ -183,12 +184,14 @@ def test_fluid_that_leaves_takes_drug_along_and_fluid_that_enters_brings_none(tm
     ]
 
 
-def plate(folder: Path, left: dict[str, object], right: dict[str, object] | None, **time: object) -> Bench:
+def plate(folder: Path, left: Mapping[str, object], right: Mapping[str, object] | None, **time: object) -> Bench:
     """Return a bar of 2 mm without flow, with D = 1e-3 mm²/s and n_a = 0.5."""
     conditions = [{"on": "tissue|x-", **left}] + ([{"on": "tissue|x+", **right}] if right else [])
     words = tissue() | solute(1e-3, fraction=0.5)
     mesh = slab(2.0, 16)
-    return bench(folder, mesh, {"tissue": words}, {"flow": STILL, "drug": {"conditions": conditions}}, time=time).start()
+    return bench(
+        folder, mesh, {"tissue": words}, {"flow": STILL, "drug": {"conditions": conditions}}, time=time
+    ).start()
 
 
 def test_an_influx_brings_its_amount(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def test_the_switches_agree_with_the_root_of_each_cells_law() -> None:
 
     def made(p: Array) -> Array:
         given, taken = exchange * (effective - p), lymph * (p - lymph_pressure)
-        return np.where(none, np.maximum(given, 0), given) - np.where(one_way, np.maximum(taken, 0), taken) + source
+        given, taken = np.where(none, np.maximum(given, 0), given), np.where(one_way, np.maximum(taken, 0), taken)
+        return np.asarray(given - taken + source)
 
     # p - θ s(p) = l by bisection: the left side grows with p.
     low, high = np.full(n, -1e7), np.full(n, 1e7)
@@ -101,7 +102,7 @@ def test_a_sealed_tissue_without_vessels_is_refused(tmp_path: Path) -> None:
 def two_pieces() -> Tetrahedra:
     """Return two boxes that do not touch, "near" and "far"."""
     one = slab(1.0, 3)
-    points = np.concatenate([one.points, one.points + [5.0, 0, 0]])
+    points = np.concatenate([one.points, one.points + np.array([5.0, 0, 0])])
     cells = np.concatenate([one.cells, one.cells + len(one.points)])
     region = np.repeat([0, 1], len(one.cells))
     return assemble(points, cells, region, ("near", "far"), (np.zeros((0, 4), np.int64), []))

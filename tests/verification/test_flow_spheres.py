@@ -57,7 +57,7 @@ def test_an_isolated_tumor_has_the_pressure_and_outflow_of_its_closed_form(
 def embedded(
     folder: Path, radius: float, lymph: float, faces: int = 20, n: int = 8, divisions: int = 3
 ) -> tuple[Bench, Any]:
-    """Return a tumor in normal tissue, cut out of an endless one at the pressure that rules there, and its closed form."""
+    """Return a tumor in normal tissue without end, cut off at the pressure that rules there, and its closed form."""
     forms = of_the_demo()
     inside = forms.Tissue(3.1e-8, 3.1e-8 * (1.9 / radius) ** 2, 1450.0)
     outside = forms.Tissue(6.4e-9, 6.4e-9 * (1.6 / radius) ** 2, 800.0, lymph, -150.0)
@@ -144,7 +144,7 @@ def speed(form: Any, r: Array) -> Array:
     conductivity = np.where(inside, 3.1e-8, 6.4e-9)
     low, high = np.maximum(r - step, 0.0), r + step
     slope = (form.pressure(high) - form.pressure(low)) / (high - low)
-    return np.where(r == form.radius, form.rim_velocity, -conductivity * slope)
+    return np.asarray(np.where(r == form.radius, form.rim_velocity, -conductivity * slope))
 
 
 def test_a_cone_over_one_face_of_the_icosahedron_stands_for_the_whole_ball(tmp_path: Path) -> None:

@@ -17,7 +17,11 @@ from turgor.fem.nodes import facet_nodes
 Array = NDArray[np.float64]
 
 
-def continuous(domain: Domain, multiplier: Array, cells: Array, outer: list[tuple[Surface, Array]]) -> Array:
+Pressed = list[tuple[Surface, Array]]
+"""Surfaces with the pressure on each of their facets [Pa]."""
+
+
+def continuous(domain: Domain, multiplier: Array, cells: Array, outer: Pressed, prescribed: Pressed) -> Array:
     """Average the multiplier at each vertex and keep the bounds of the cells round it; collective.
 
     The average of the linear functions of all cells at a vertex, weighted by volume, is exact for linear pressures.
@@ -28,7 +32,8 @@ def continuous(domain: Domain, multiplier: Array, cells: Array, outer: list[tupl
         domain: The mesh.
         multiplier: l on the facets of each local cell [Pa], shape (n_cells, 4).
         cells: p_T [Pa], shape (n_cells,).
-        outer: Outer surfaces with the pressure on each facet.
+        outer: Outer surfaces.
+        prescribed: Surfaces where the case gives the pressure; it holds at their vertices, too.
 
     Returns:
         Values on the dofs of `domain.space`, ghosts included [Pa].
@@ -50,7 +55,20 @@ def continuous(domain: Domain, multiplier: Array, cells: Array, outer: list[tupl
         np.minimum.at(least, nodes, values)
     largest = _exchanged(domain, largest, largest_of_ghosts)
     least = -_exchanged(domain, -least, largest_of_ghosts)
-    return np.clip(mean, least, largest)
+    kept = _on_surfaces(domain, prescribed, size)
+    return np.where(np.isnan(kept), np.clip(mean, least, largest), kept)
+
+
+def _on_surfaces(domain: Domain, prescribed: Pressed, size: int) -> Array:
+    """Return the mean prescribed pressure at each vertex, weighted by area, and NaN where none is prescribed."""
+    areas, sums = np.zeros(size), np.zeros(size)
+    for surface, values in prescribed:
+        nodes = facet_nodes(domain, surface).ravel()
+        weights = np.repeat(np.linalg.norm(surface.area_vectors, axis=1), 3)
+        areas += np.bincount(nodes, weights, minlength=size)
+        sums += np.bincount(nodes, weights * np.repeat(values, 3), minlength=size)
+    areas, sums = (_exchanged(domain, part, add_from_ghosts) for part in (areas, sums))
+    return np.divide(sums, areas, out=np.full(size, np.nan), where=areas > 0)
 
 
 def _exchanged(domain: Domain, values: Array, combine: Callable[[PETSc.Vec], None]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import basix.ufl
@@ -24,7 +25,7 @@ from turgor.fem.flux import DarcyFlux
 from turgor.fem.linear import CONJUGATE_GRADIENTS, TWO_LEVEL, Krylov
 from turgor.fem.physics.flow.equations import Rates, bilinear, linear, theta
 from turgor.fem.physics.flow.ledger import fluid_balance
-from turgor.fem.physics.flow.recovery import continuous
+from turgor.fem.physics.flow.recovery import Pressed, continuous
 from turgor.fem.physics.flow.spec import FlowCondition, FlowSpec
 from turgor.fem.physics.flow.wellposed import require_sinks
 from turgor.fem.problem import BalanceRow, Nodal, Problem
@@ -71,7 +72,8 @@ class Flow(Problem):
             "velocity": Field("velocity", "mm/s", "Darcy velocity", velocity),
         }
         nothing = np.zeros_like(domain.volumes)
-        self.flux = DarcyFlux(np.zeros((len(nothing), 3)), nothing, nothing, nothing, domain.volumes, 0)
+        still = np.zeros((len(nothing), 3))
+        self.flux = DarcyFlux(still, nothing, nothing, nothing, domain.volumes, 0, self._sealed())
 
     def start(self) -> None:
         """Solve the steady flow at t = 0."""
@@ -133,7 +135,10 @@ class Flow(Problem):
         return in_words(self.conditions, self.domain)
 
     def imbalance(self) -> float:
-        """Return the largest mismatch of a facet's flux from its two sides, relative to the largest term of a cell."""
+        """Return the largest mismatch of a facet's flux from its two sides, relative to the largest term of a cell.
+
+        What passes a facet that lets nothing pass counts, too.
+        """
         domain, flux = self.domain, self.flux
         areas = 3 * domain.volumes[:, None, None] * self.gradients
         own = 0.25 * flux.divergence * domain.volumes
@@ -141,8 +146,12 @@ class Flow(Problem):
         facets = domain.mesh.topology.connectivity(3, 2).array.reshape(-1, 4)
         inner = np.bincount(facets.ravel(), minlength=facets.max() + 1) == 2
         mismatch = np.abs(np.bincount(facets.ravel(), out.ravel()))[inner]
+        leaks = [
+            np.abs(out[domain.surfaces[name].cells, domain.surfaces[name].opposite][closed])
+            for name, closed in flux.sealed.items()
+        ]
         scale = np.abs(flux.divergence * domain.volumes) + np.abs(out).sum(axis=1)
-        largest = [float(values.max(initial=0.0)) for values in (mismatch, scale)]
+        largest = [float(values.max(initial=0.0)) for values in (np.concatenate([mismatch, *leaks]), scale)]
         worst, size = (max(domain.comm.allgather(value)) for value in largest)
         return worst / size if size > 0 else 0.0
 
@@ -221,10 +230,21 @@ class Flow(Problem):
         method = "conjugate gradients with two-level multigrid on the facet pressures"
         self.solver = Krylov("flow", self.matrix, {**CONJUGATE_GRADIENTS, **TWO_LEVEL}, method, coarse=coarse)
 
-    def _boundary_facets(self) -> list[tuple[Surface, Array]]:
-        """Return the outer surfaces and the pressure on each of their facets."""
+    def _boundary_facets(self) -> tuple[Pressed, Pressed]:
+        """Return the pressure on the facets of outer surfaces, and of those where it is prescribed."""
         outer = [surface for surface in self.domain.surfaces.values() if surface.second is None]
-        return [(surface, array(self.multiplier)[self._facet_dofs(surface)]) for surface in outer]
+        given = [on.surface for on in self.conditions if on.key == "pressure"]
+        outer_facets, given_facets = (
+            [(surface, array(self.multiplier)[self._facet_dofs(surface)]) for surface in surfaces]
+            for surfaces in (outer, given)
+        )
+        return outer_facets, given_facets
+
+    def _sealed(self) -> Mapping[str, NDArray[np.bool_]]:
+        """Return outer surface -> which of its facets no condition names."""
+        named = np.concatenate([np.zeros(0, np.int32), *(self._facet_dofs(on.surface) for on in self.conditions)])
+        outer = [surface for surface in self.domain.surfaces.values() if surface.second is None]
+        return {surface.name: ~np.isin(self._facet_dofs(surface), named) for surface in outer}
 
     def _facet_dofs(self, surface: Surface) -> NDArray[np.int32]:
         return np.asarray(self.space.dofmap.list)[surface.cells, surface.opposite]
@@ -303,11 +323,16 @@ class Flow(Problem):
         self.cell_pressure = pressure
         mean = -array(self.conductivity)[:, None] * gradient
         made, drained = self.rates.filtration(pressure), self.rates.drainage(pressure)
-        self.flux = DarcyFlux(
-            mean, constant - slope * pressure, made, drained, self.domain.volumes, self.flux.version + 1
+        self.flux = replace(
+            self.flux,
+            mean=mean,
+            divergence=constant - slope * pressure,
+            filtration=made,
+            lymph=drained,
+            version=self.flux.version + 1,
         )
         self.fields["velocity"].function.x.array[:] = mean.ravel()
-        array(self.pressure)[:] = continuous(self.domain, values, pressure, self._boundary_facets())
+        array(self.pressure)[:] = continuous(self.domain, values, pressure, *self._boundary_facets())
 
 
 def _hat_gradients(points: Array) -> Array:
