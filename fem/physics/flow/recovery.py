@@ -68,7 +68,8 @@ def _on_surfaces(domain: Domain, prescribed: Pressed, size: int) -> Array:
         areas += np.bincount(nodes, weights, minlength=size)
         sums += np.bincount(nodes, weights * np.repeat(values, 3), minlength=size)
     areas, sums = (_exchanged(domain, part, add_from_ghosts) for part in (areas, sums))
-    return np.divide(sums, areas, out=np.full(size, np.nan), where=areas > 0)
+    means: Array = np.divide(sums, areas, out=np.full(size, np.nan), where=areas > 0)
+    return means
 
 
 def _exchanged(domain: Domain, values: Array, combine: Callable[[PETSc.Vec], None]) -> Array:
