@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -80,7 +81,9 @@ def before(case: Case, domain: Domain, problems: Mapping[str, Problem]) -> dict[
             "certificate": certificate,
         },
         "versions": versions(),
-        "reproduce": f"turgor run case.toml -n {domain.comm.size}",
+        "reproduce": " ".join(
+            ["turgor run case.toml", f"-n {domain.comm.size}", *(f"--set {shlex.quote(text)}" for text in case.changes)]
+        ),
     }
 
 

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from turgor.case import Case
     from turgor.fem.study import solve
     from turgor.line import mesh
-    from turgor.materials.errors import TurgorError
+    from turgor.materials.errors import CaseError, TurgorError
     from turgor.postprocess import Run, render, report
 
 _HOMES = {
     "Case": "turgor.case",
+    "CaseError": "turgor.materials.errors",
     "Run": "turgor.postprocess",
     "TurgorError": "turgor.materials.errors",
     "mesh": "turgor.line",
@@ -34,7 +35,7 @@ _HOMES = {
     "solve": "turgor.fem.study",
 }
 
-__all__ = ["Case", "Run", "TurgorError", "mesh", "render", "report", "solve"]
+__all__ = ["Case", "CaseError", "Run", "TurgorError", "mesh", "render", "report", "solve"]
 
 
 def __getattr__(name: str) -> object:

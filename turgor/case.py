@@ -14,6 +14,7 @@ from turgor.fem.spec import OutputSpec, PatientSpec, PhysicsSpec, TimeSpec
 from turgor.materials.errors import CaseError, listed, nearest
 from turgor.materials.spec import Material, Spec, material_model
 from turgor.meshing.spec import MeshSpec
+from turgor.words import toml
 
 LATER = {"edema": "poroelastic edema is not in this version of turgor; flow and drug are"}
 """Words of the case file that this version does not know yet."""
@@ -37,6 +38,7 @@ class Case(Spec):
     _data: dict[str, Any] = PrivateAttr(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
     _text: str = PrivateAttr(default="")
+    _changes: tuple[str, ...] = PrivateAttr(default=())
     _known: tuple[type[PhysicsSpec], ...] = PrivateAttr(default=PHYSICS)
 
     @classmethod
@@ -66,6 +68,7 @@ class Case(Spec):
         except CaseError as error:
             raise CaseError(f"{path}: {error}") from None
         case._text = text
+        case._changes = tuple(set)
         return case
 
     @classmethod
@@ -77,7 +80,13 @@ class Case(Spec):
         if complaints:
             raise CaseError(listed(complaints))
         case = cls.model_construct(**sections)
-        case.__pydantic_private__ = {"_data": data, "_folder": folder.resolve(), "_text": "", "_known": known}
+        case.__pydantic_private__ = {
+            "_data": data,
+            "_folder": folder.resolve(),
+            "_text": "",
+            "_changes": (),
+            "_known": known,
+        }
         return cast("Self", case)
 
     def with_(self, **changes: object) -> Self:
@@ -94,8 +103,13 @@ class Case(Spec):
 
     @property
     def text(self) -> str:
-        """The case file as it was read; empty for a case built in Python."""
-        return self._text
+        """The case file as it was read, or for a case built in Python as it could have been written."""
+        return self._text or toml(self._data)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What --set changed of the case file."""
+        return self._changes
 
     @property
     def words(self) -> Mapping[str, Any]:
