@@ -99,12 +99,14 @@ def draw_scene(anatomy: Anatomy, scene: Scene, path: Path, paint: Paint | None =
 def anatomy_panels(anatomy: Anatomy, path: Path) -> Path:
     """Draw the anatomy obliquely, from the front and from the left, side by side."""
     with styled():
-        figure = Figure(figsize=(9.4, 3.7))
+        figure = Figure(figsize=(9.4, 4.0))
         for i, camera in enumerate(("oblique", "front", "left")):
-            axes = figure.add_axes((i / 3, 0.0, 1 / 3, 0.92))
-            still(axes, anatomy, Scene(camera=camera, size=(760, 820), dpi=240), None, legend=i == 0)
+            axes = figure.add_axes((i / 3, 0.07, 1 / 3, 0.86))
+            still(axes, anatomy, Scene(camera=camera, size=(760, 820), dpi=240), None, legend=False)
             title = {"oblique": "obliquely from the front", "front": "from the front", "left": "from the left"}[camera]
             axes.set_title(title, x=0.04)
+        patches = _patches(anatomy)
+        figure.legend(handles=patches, loc="lower center", ncols=min(len(patches), 8), fontsize=8, handlelength=1.0)
         return save_figure(figure, path)
 
 
@@ -134,9 +136,13 @@ def still(axes: Axes, anatomy: Anatomy, scene: Scene, paint: Paint | None, *, le
     _side_letters(axes, camera, half_width)
     _scale_bar(axes, camera, half_width)
     if legend and paint is None:
-        colors = region_colors(anatomy.run.regions, anatomy.run.tumor)
-        patches = [Patch(facecolor=color, label=name) for name, color in colors.items()]
-        axes.legend(handles=patches, loc="upper left", fontsize=8, handlelength=1.0, borderaxespad=0.3)
+        axes.legend(handles=_patches(anatomy), loc="upper left", fontsize=8, handlelength=1.0, borderaxespad=0.3)
+
+
+def _patches(anatomy: Anatomy) -> list[Patch]:
+    """Return a patch for each region, for legends."""
+    colors = region_colors(anatomy.run.regions, anatomy.run.tumor)
+    return [Patch(facecolor=color, label=name) for name, color in colors.items()]
 
 
 def paint_over(anatomies: Sequence[Anatomy], field: str) -> Paint:
