@@ -1,6 +1,7 @@
 """Start MPI, then DOLFINx and PETSc, in the order that works everywhere; compile forms.
 
-mpi4py must come first: with the wheel it loads the MPI library that the others need, with conda it does no harm.
+mpi4py must come first: with the wheel it loads the MPI library that the others need, with conda it does no harm. h5py
+comes before PETSc, which brings an HDF5 of its own whose names would otherwise stand in for those of h5py's.
 Compiled forms are kept in a private folder that carries the versions and the CPU, and are compiled one at a time
 under a lock that the system releases when a process dies. Who holds it and sees an unfinished form therefore knows
 that nobody is working on it, and removes it.
@@ -26,6 +27,7 @@ from mpi4py import MPI
 
 import cffi
 import dolfinx.jit
+import h5py  # noqa: F401  (before PETSc: see above)
 import numpy as np
 import numpy.typing as npt
 import ufl
