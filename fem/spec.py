@@ -92,7 +92,7 @@ class TimeSpec(Spec):
     end: PositiveTime
     tolerance: Annotated[float | None, Field(gt=0, lt=1)] = None
     step: PositiveTime | None = None
-    stops: tuple[PositiveTime, ...] = ()
+    stops: Annotated[tuple[PositiveTime, ...], BeforeValidator(_words)] = ()
 
     @model_validator(mode="after")
     def _is_a_time_line(self) -> TimeSpec:

@@ -277,10 +277,11 @@ def _follow(node: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 
 
 def _across(sections: dict[str, Any], data: dict[str, Any]) -> Iterable[str]:
-    """Yield the complaints that need several sections, as far as these are valid."""
+    """Yield the complaints that need several sections, as far as these are valid; a wrong section is not missing."""
     from turgor.resolve import complaints
 
-    yield from complaints(
+    wrong = tuple(f"{key}{mark}" for key in data if key not in sections for mark in ":.")
+    found = complaints(
         sections.get("mesh"),
         sections["materials"],
         sections["physics"],
@@ -289,6 +290,7 @@ def _across(sections: dict[str, Any], data: dict[str, Any]) -> Iterable[str]:
         sections.get("patient"),
         tuple(_table(data, "materials", [])),
     )
+    yield from (complaint for complaint in found if not complaint.startswith(wrong))
 
 
 __all__ = ["Case"]

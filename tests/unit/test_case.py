@@ -76,3 +76,14 @@ def test_a_relative_map_without_a_value_to_scale_asks_for_its_mean(file: Path) -
     change = f"materials.tumor={{ vessel_surface_density = {value} }}"
     with pytest.raises(CaseError, match=r"materials\.tumor\.vessel_surface_density: a relative map.*mean"):
         Case.read(file, set=[change])
+
+
+def test_a_section_that_is_wrong_is_not_called_missing(file: Path) -> None:
+    drug = 'physics.drug={ agent = "doxorubicin", plasma = { dose = "50 mg/m^2", kind = "bolus" } }'
+    with pytest.raises(CaseError) as told:
+        Case.read(file, set=[drug, 'time.end="1"', 'patient.body_surface="1 kg"'])
+    message = str(told.value)
+    assert "time.end: '1' has no unit" in message
+    assert "patient.body_surface: 'kg' does not measure an area" in message
+    assert "is missing" not in message
+    assert "needs a time" not in message
