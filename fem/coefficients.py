@@ -8,14 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from turgor.fem.startup import MPI  # isort: skip  (MPI before DOLFINx)
+
 from turgor.case import Case
 from turgor.fem.domain import Domain
 from turgor.fem.maps import cell_averages
 from turgor.materials.errors import CaseError, listed
+from turgor.materials.parameters import PARAMETERS
 from turgor.materials.values import ImageMap, Table
 from turgor.resolve import Given, Region, resolve
 
 Array = NDArray[np.float64]
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,13 @@ class Coefficients:
 
     def vary(self, names: Iterable[str]) -> bool:
         """Tell whether any of these parameters changes in time."""
+        return bool(self.tables(names))
+
+    def tables(self, names: Iterable[str]) -> tuple[Table, ...]:
+        """Return the tables in time that give these parameters in some region."""
         wanted = set(names)
-        return any(
-            isinstance(given.value, Table)
-            for region in self.values.values()
-            for given in region.values()
-            if given.parameter in wanted
-        )
+        given = [given for region in self.values.values() for given in region.values() if given.parameter in wanted]
+        return tuple(one.value for one in given if isinstance(one.value, Table))
 
 
 def _averaged(domain: Domain, region: str, given: Given, image: ImageMap) -> tuple[Array, list[str]]:
@@ -97,10 +101,23 @@ def _averaged(domain: Domain, region: str, given: Given, image: ImageMap) -> tup
     if inside < 0.999 * volume:
         share = 100 * inside / volume
         return means, [f"the map {image.file.name} covers {share:.1f} % of the region, expected all of it"]
-    if not image.relative:
-        return means * image.factor, []
-    if not integral > 0:
+    if image.relative and not integral > 0:
         return means, [
             f"the map {image.file.name} has mean {integral / volume:g} over the region, expected more than zero"
         ]
-    return means * (given.number() * volume / integral), []
+    values = means * (given.number() * volume / integral if image.relative else image.factor)
+    return values, _out_of_range(domain, given, image, values)
+
+
+def _out_of_range(domain: Domain, given: Given, image: ImageMap, values: Array) -> list[str]:
+    """Return the complaint about values that the parameter cannot have, for example negative ones from noise."""
+    parameter = PARAMETERS.get(given.parameter)
+    least = domain.comm.allreduce(float(values.min(initial=np.inf)), op=MPI.MIN)
+    most = domain.comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX)
+    if parameter is None or (least >= parameter.low and most <= parameter.high * (1 + ROUNDING)):
+        return []
+    bad = least if least < parameter.low else most
+    return [
+        f"the map {image.file.name} gives {bad:g} {parameter.unit} somewhere in the region, expected "
+        f"{parameter.low:g} to {parameter.high:g}; set such voxels right first"
+    ]

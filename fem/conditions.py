@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from turgor.fem.domain import Domain, Surface
 from turgor.fem.spec import Condition, PhysicsSpec
 from turgor.materials.errors import CaseError, listed
 from turgor.materials.quantity import Quantity
+from turgor.materials.spec import Spec
 from turgor.materials.values import Table
 
 SEALED = "sealed, not named"
@@ -37,8 +40,15 @@ def at(value: Quantity | Table, time: float) -> float:
     return value.at(time) if isinstance(value, Table) else value.value
 
 
+def tables(conditions: Iterable[OnSurface]) -> tuple[Table, ...]:
+    """Return the tables in time among the values of conditions, those of an exchange included."""
+    said = [value for on in conditions for value in on.condition.said().values()]
+    values = [part for value in said for part in (dict(value).values() if isinstance(value, Spec) else (value,))]
+    return tuple(value for value in values if isinstance(value, Table))
+
+
 def on_surfaces(spec: PhysicsSpec, domain: Domain, *, inside: Iterable[str]) -> tuple[OnSurface, ...]:
-    """Return the conditions of a physics, one a surface.
+    """Return the conditions of a physics, one a surface; facets of a named one are not also in "a|outside".
 
     Args:
         spec: The physics.
@@ -72,7 +82,14 @@ def on_surfaces(spec: PhysicsSpec, domain: Domain, *, inside: Iterable[str]) -> 
                 found[name] = OnSurface(surface, key, condition, where)
     if complaints:
         raise CaseError(listed(complaints))
-    return tuple(found.values())
+    named = [on.surface for on in found.values() if on.surface.kind == "named"]
+    if not named:
+        return tuple(found.values())
+    taken = np.concatenate([surface.places for surface in named])
+    return tuple(
+        on if on.surface.kind == "named" else replace(on, surface=on.surface.part(~np.isin(on.surface.places, taken)))
+        for on in found.values()
+    )
 
 
 def in_words(conditions: Iterable[OnSurface], domain: Domain) -> Mapping[str, str]:

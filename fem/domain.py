@@ -61,6 +61,11 @@ class Surface:
     beyond: Ints
     beyond_opposite: Ints
 
+    @property
+    def places(self) -> Ints:
+        """A number for each facet that tells it from all others of this rank, by cell and vertex."""
+        return np.asarray(4 * self.cells + self.opposite, dtype=np.int32)
+
     def part(self, chosen: NDArray[np.bool_]) -> Surface:
         """Return some of the facets under the same name; the area stays that of the whole."""
         arrays = ("cells", "opposite", "area_vectors", "midpoints", "beyond", "beyond_opposite")
@@ -134,7 +139,7 @@ class Domain:
         """
         found: dict[str, None] = {}
         for pattern in patterns:
-            names = fnmatch.filter(self.surfaces, pattern) or fnmatch.filter(self.surfaces, turned(pattern))
+            names = [*fnmatch.filter(self.surfaces, pattern), *fnmatch.filter(self.surfaces, turned(pattern))]
             found.update(dict.fromkeys(names))
         if not found:
             asked = ", ".join(repr(pattern) for pattern in patterns)
@@ -244,8 +249,11 @@ def _surface(domain: Domain, name: str, kind: str, facets: Ints) -> Surface:
     to_cells, to_facets = topology.connectivity(2, 3), topology.connectivity(3, 2)
     first, second = _sides(domain, name, kind, facets)
     one, other = to_cells.array[to_cells.offsets[facets]], to_cells.array[to_cells.offsets[facets + 1] - 1]
-    wanted = domain.regions.index(first) if first in domain.regions else -1
-    cells = np.where(domain.region[one] == wanted, one, other).astype(np.int32)
+    numbers = np.asarray(topology.original_cell_index)
+    before = (domain.region[one] < domain.region[other]) | (
+        (domain.region[one] == domain.region[other]) & (numbers[one] <= numbers[other])
+    )
+    cells = np.where(before, one, other).astype(np.int32)  # the same whatever the partition
     beyond = (one + other - cells).astype(np.int32)
     rows = to_facets.array.reshape(-1, 4)
     opposite, back = (np.argmax(rows[side] == facets[:, None], axis=1).astype(np.int32) for side in (cells, beyond))

@@ -24,6 +24,7 @@ class DarcyFlux:
         lymph: Fluid into the lymphatics [1/s].
         volumes: Of the cells [mm³].
         version: Grows by one when the flux changes.
+        pressed: Interfaces with a given pressure, where fluid may appear or vanish.
         sealed: Outer surface -> which of its facets let nothing pass; the rest of rounding there is not counted.
     """
 
@@ -33,6 +34,7 @@ class DarcyFlux:
     lymph: Array
     volumes: Array
     version: int
+    pressed: frozenset[str] = frozenset()
     sealed: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def through(self, surface: Surface) -> Array:

@@ -15,6 +15,8 @@ from turgor.meshing.images import read_map
 
 Array = NDArray[np.float64]
 FINEST = 6
+CHUNK = 100_000
+"""Cells that are sampled at once, which bounds the memory."""
 
 
 def lattice(n: int) -> Array:
@@ -58,8 +60,9 @@ def _sample(values: Array, to_voxel: Array, cells: Array) -> tuple[Array, Array]
     extent = np.ptp(voxels, axis=1).max(axis=1) if len(cells) else np.zeros(0)
     fineness = np.clip(np.ceil(extent), 2, FINEST).astype(int)
     upper = np.array(values.shape) - 0.5
-    for n in np.unique(fineness):
-        chosen = np.flatnonzero(fineness == n)
+    groups = [np.flatnonzero(fineness == n) for n in np.unique(fineness)]
+    for chosen in (group[start : start + CHUNK] for group in groups for start in range(0, len(group), CHUNK)):
+        n = fineness[chosen[0]]
         points = np.einsum("pv,cvx->cpx", lattice(int(n)), voxels[chosen])
         inside = ((points >= -0.5) & (points <= upper)).all(axis=2)
         sampled = map_coordinates(values, points.reshape(-1, 3).T, order=1, mode="nearest").reshape(inside.shape)

@@ -71,8 +71,11 @@ def march(
     end = time.end.value
     snapshots = _snapshots(output, time)
     jumps = {event for problem in problems.values() for event in problem.events() if event < end}
+    bends = {bend for problem in problems.values() for bend in problem.bends() if bend < end}
+    joined = _joined(jumps | bends | snapshots, SMALLEST * end)
+    jumps, snapshots = ({joined[time] for time in times} for times in (jumps, snapshots))
     now, length = after.time, after.ahead
-    hits = sorted({hit for hit in (*jumps, *snapshots) if hit > now})
+    hits = sorted({hit for hit in joined.values() if hit > now})
     for hit in hits:
         if now in jumps or now == 0.0:
             length = 0.0
@@ -89,12 +92,22 @@ def march(
             yield Stepped(now, now - begin, now in snapshots or now >= end, length)
 
 
-def _snapshots(output: OutputSpec, time: TimeSpec) -> frozenset[float]:
+def _joined(times: set[float], slack: float) -> Mapping[float, float]:
+    """Return each time with the last of those that differ by rounding only, so that no step lies between them."""
+    found: dict[float, float] = {}
+    last = float("inf")
+    for time in sorted(times, reverse=True):
+        last = time if last - time > slack else last
+        found[time] = last
+    return found
+
+
+def _snapshots(output: OutputSpec, time: TimeSpec) -> set[float]:
     """Return the times at which fields are written: every so often, and at the stops."""
     end = time.end.value
     every = output.every.value if output.every else end / SNAPSHOTS
     count = int(end / every * (1 + 1e-12))
-    return frozenset({*(every * i for i in range(1, count + 1)), *(stop.value for stop in time.stops), end})
+    return {*(min(every * i, end) for i in range(1, count + 1)), *(stop.value for stop in time.stops), end}
 
 
 def _advance(

@@ -378,6 +378,12 @@ class _Bench:
                 f"{where}.of: {of!r} has no flux through a surface; expected {' or '.join(self.fluxes)}.{hint}"
             )
         names = self.domain.match([through], f"{where}.through")
+        for surface in (self.domain.surfaces[name] for name in names):
+            if surface.kind == "named" and surface.first == surface.second:
+                raise CaseError(
+                    f"{where}.through: {surface.name!r} lies inside {surface.first} and has no side to count from; "
+                    f"expected a surface between two regions or on the outside"
+                )
         signs = [1 if fnmatch.fnmatchcase(name, through) else -1 for name in names]
         flux = self.fluxes[of]
         unit = "mm^3/s" if of.endswith("velocity") else "nmol/s"

@@ -132,7 +132,11 @@ class Problem(ABC):
         raise NotImplementedError(f"{type(self).__name__} gives no state")
 
     def events(self) -> Iterable[float]:
-        """Return times [s] that a step must land on."""
+        """Return times [s] at which a value jumps; a step must land on them."""
+        return ()
+
+    def bends(self) -> Iterable[float]:
+        """Return times [s] at which a value begins to change at another rate; a step must land on them, too."""
         return ()
 
     def provides(self) -> Mapping[str, Any]:

@@ -37,8 +37,11 @@ def _in_ball(source: Source, domain: Domain) -> NDArray[np.float64]:
     if source.at is None or source.radius is None:
         return np.zeros(len(domain.volumes))
     center = np.array([x.value for x in source.at])
-    points = np.einsum("pv,cvx->cpx", lattice(FINENESS), domain.points)
-    part = (np.linalg.norm(points - center, axis=2) <= source.radius.value).mean(axis=1)
+    reach = np.linalg.norm(domain.points - domain.centers[:, None], axis=2).max(axis=1, initial=0.0)
+    near = np.flatnonzero(np.linalg.norm(domain.centers - center, axis=1) <= reach + source.radius.value)
+    points = np.einsum("pv,cvx->cpx", lattice(FINENESS), domain.points[near])
+    part = np.zeros(len(reach))
+    part[near] = (np.linalg.norm(points - center, axis=2) <= source.radius.value).mean(axis=1)
     if domain.sum(part) > 0:
         return np.asarray(part)
     edges = domain.points[:, 1:] - domain.points[:, :1]

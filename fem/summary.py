@@ -114,7 +114,7 @@ def after(
         ],
         "solvers": statistics,
         "verification": {**checks, "balance_residual_max": dict(worst)},
-        "warnings": [*_warnings(problems, checks)],
+        "warnings": [sentence for problem in problems.values() for sentence in problem.warnings()],
         "citations": list(keys),
         "references": {key: citation(key) for key in keys},
     }
@@ -126,18 +126,6 @@ def _equations(spec: PhysicsSpec) -> str:
     if package and find_spec(f"{package}.equations") is not None:
         return (import_module(f"{package}.equations").__doc__ or "").strip()
     return (type(spec).__doc__ or "").strip()
-
-
-def _warnings(problems: Mapping[str, Problem], checks: Mapping[str, Any]) -> Iterable[str]:
-    for name, value in checks.get("h_alpha", {}).items():
-        if value > 1 / 3:
-            yield (
-                f"the pressure layer at {name} is thinner than the mesh can show: h α = {value:.2g}, expected at most "
-                f"1/3; the flux and the velocity there come out too small. Make the cells there smaller, or leave "
-                f"mesh.size out"
-            )
-    for problem in problems.values():
-        yield from problem.warnings()
 
 
 def resolved(case: Case, domain: Domain, coefficients: Coefficients, problems: Mapping[str, Problem]) -> dict[str, Any]:

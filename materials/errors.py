@@ -36,8 +36,9 @@ class NotConverged(TurgorError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest known name, or an empty text."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.55)
-    return f" Did you mean {match[0]!r}?" if match else ""
+    folded = {word.casefold(): word for word in known}
+    match = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.55)
+    return f" Did you mean {folded[match[0]]!r}?" if match else ""
 
 
 def listed(complaints: Iterable[str]) -> str:

@@ -255,6 +255,8 @@ def convert(source: Path, target: Path) -> list[str]:
     """
     import meshio
 
+    if target.exists() and target.samefile(source):
+        raise SegmentationError(f"{target}: is the mesh to read; write to another name")
     mesh = read_meshio(source)
     noise = io.StringIO()
     lost = []
@@ -263,7 +265,10 @@ def convert(source: Path, target: Path) -> list[str]:
         lost.append(f"{target.suffix} has no names for regions and surfaces: {names} are kept as numbers only")
     try:
         with replacing(target) as part, contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
-            meshio.write(part, mesh)
+            meshio.write(part, mesh, "gmsh22" if target.suffix.lower() == ".msh" else None)  # 4.1 loses the names
+    except meshio.ReadError:
+        known = ", ".join(sorted(meshio.extension_to_filetypes))
+        raise SegmentationError(f"{target}: is in no format that can be written; expected one of {known}") from None
     except (SystemExit, meshio.WriteError, ValueError, KeyError, OSError, TypeError) as error:
         why = str(error) if not isinstance(error, SystemExit) and str(error) else "the format does not take it"
         raise SegmentationError(f"{target}: cannot be written ({why})") from None

@@ -59,7 +59,9 @@ class Case(Spec):
             data = tomllib.loads(text)
         except OSError as error:
             raise CaseError(f"{path}: cannot be read ({error.strerror})") from None
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise CaseError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text") from None
+        except tomllib.TOMLDecodeError as error:
             raise CaseError(f"{path}: not a TOML file: {error}") from None
         for change in set:
             _apply(data, *_change(change))
@@ -183,8 +185,8 @@ def _sections(
             kind: Any = field.annotation if not field.metadata else Annotated[field.annotation, *field.metadata]
             _validate(TypeAdapter(kind), data[key], (key,), context, sections, complaints)
         elif field.is_required():
-            example = ' for example name = "my-study"' if key == "name" else ""
-            complaints.append(f"{key}: is missing.{example}")
+            example = 'name = "my-study"' if key == "name" else f"[{key}]"
+            complaints.append(f"{key}: is missing; add {example}")
         else:
             sections[key] = field.get_default(call_default_factory=True)
     model = material_model(tuple(p for spec in known for p in getattr(spec, "own_parameters", ())))
@@ -250,6 +252,8 @@ def _sentence(place: tuple[str, ...], item: dict[str, Any], schema: dict[str, An
         )
     if kind == "missing":
         return f"{where}: is missing"
+    if kind == "string_pattern_mismatch":
+        return f"{where}: {item['input']!r} may hold only letters, digits, - and _"
     message = item["msg"].removeprefix("Value error, ")
     return f"{where}: {message[:1].lower() + message[1:] if not message.startswith(('RAS', 'LPS')) else message}"
 
@@ -281,6 +285,7 @@ def _across(sections: dict[str, Any], data: dict[str, Any]) -> Iterable[str]:
     from turgor.resolve import complaints
 
     wrong = tuple(f"{key}{mark}" for key in data if key not in sections for mark in ":.")
+    gone = "no physics of the case" if set(_table(data, "physics", [])) - set(sections["physics"]) else "\0"
     found = complaints(
         sections.get("mesh"),
         sections["materials"],
@@ -290,7 +295,7 @@ def _across(sections: dict[str, Any], data: dict[str, Any]) -> Iterable[str]:
         sections.get("patient"),
         tuple(_table(data, "materials", [])),
     )
-    yield from (complaint for complaint in found if not complaint.startswith(wrong))
+    yield from (complaint for complaint in found if not complaint.startswith(wrong) and gone not in complaint)
 
 
 __all__ = ["Case"]

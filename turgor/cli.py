@@ -30,6 +30,9 @@ COMMANDS = {
 def _ranks(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of ranks, expected for example 2")
+    cores = os.cpu_count() or 1
+    if int(text) > max(8, 4 * cores):
+        raise argparse.ArgumentTypeError(f"{text} ranks are too many for the {cores} cores of this machine")
     return int(text)
 
 

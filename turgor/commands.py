@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from turgor.materials.errors import CaseError
-from turgor.progress import duration, tell
+from turgor.progress import duration, rank, tell
 
 if TYPE_CHECKING:
     from turgor.case import Case
@@ -49,6 +49,7 @@ def run(said: Namespace) -> int:
     if (folder / "run.json").stat().st_mtime < before:
         tell("the run is up to date")
     _make_report(folder)
+    _warn(folder)
     tell(f"done in {duration(time.monotonic() - began)}; open {folder / 'report.html'}")
     return 0
 
@@ -67,7 +68,9 @@ def _make_mesh(case: Case) -> None:
 
 def solve(said: Namespace) -> int:
     """Solve on the ranks that mpirun started."""
-    _solve_here(said)
+    folder = _solve_here(said)
+    if rank() == 0 and not said.piped:
+        _warn(folder)
     return 0
 
 
@@ -95,6 +98,12 @@ def _solve_here(said: Namespace) -> Path:
         folder = solve(case, comm=comm, into=said.into, progress=watched, log=tell)
     tell(f"run: {folder}")
     return folder
+
+
+def _warn(folder: Path) -> None:
+    """Tell what the run warns of, which stands in the report, too."""
+    for sentence in json.loads((folder / "run.json").read_text(encoding="utf-8")).get("warnings", ()):
+        tell(f"warning: {sentence}")
 
 
 def _solve_on(said: Namespace) -> Path:

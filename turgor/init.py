@@ -109,6 +109,8 @@ def write_case(segmentation: Path, output: Path | None) -> list[str]:
     target = output or Path(f"{name}.toml")
     if target.exists():
         raise CaseError(f"{target} exists and is not overwritten; remove it, or choose another name with -o")
+    if not target.absolute().parent.is_dir():
+        raise CaseError(f"{target.parent}: there is no such folder for the case; make it, or choose another with -o")
     draft = plan(*read_labels(segmentation), label_names(segmentation))
     draft = _affordable(draft, name, segmentation, target)
     try:

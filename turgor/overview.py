@@ -73,7 +73,8 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
     """Return the surfaces that a pattern such as "*|outside" or "b|a" stands for."""
     known = list(names)
     first, bar, second = pattern.partition("|")
-    return fnmatch.filter(known, pattern) or fnmatch.filter(known, f"{second}{bar}{first}")
+    names = [*fnmatch.filter(known, pattern), *fnmatch.filter(known, f"{second}{bar}{first}")]
+    return list(dict.fromkeys(names))
 
 
 def conditions(case: Case, surfaces: Mapping[str, tuple[str, float]]) -> Mapping[str, Mapping[str, str]]:

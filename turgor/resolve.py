@@ -200,6 +200,9 @@ def _joined(physics: Mapping[str, PhysicsSpec], provided: set[str]) -> Iterator[
         for field in spec.takes:
             if field not in provided:
                 yield f"physics.{spec.key}: takes {field}, which no physics of the case provides; add [physics.flow]"
+        for i, source in enumerate(getattr(spec, "sources", ())):
+            if spec.key == "drug" and source.amount() < 0:
+                yield f"physics.drug.sources.{i}.rate: must not be negative; let decay_rate or a surface take drug away"
         if spec.in_ is not None:
             yield f"physics.{spec.key}.in: solving in some regions only is not in this version of turgor; leave it out"
 

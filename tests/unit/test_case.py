@@ -87,3 +87,27 @@ def test_a_section_that_is_wrong_is_not_called_missing(file: Path) -> None:
     assert "patient.body_surface: 'kg' does not measure an area" in message
     assert "is missing" not in message
     assert "needs a time" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ('physics.flow.conditions=[{ on = "*|outside", pressure = "0" }]', "'0' has no unit"),
+        ('physics={ edema = { strain = "small" } }', "physics.edema: poroelastic edema is not in this version"),
+        ('name="../x"', "name: '../x' may hold only letters, digits, - and _"),
+    ],
+)
+def test_one_mistake_gives_one_complaint(file: Path, change: str, complaint: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    measure = '[output.measures]\np = { of = "pressure", in = "tumor", as = "mean" }\n'
+    file.write_text(text + measure, encoding="utf-8")
+    with pytest.raises(CaseError) as told:
+        Case.read(file, set=[change])
+    assert complaint in str(told.value)
+    assert "no physics of the case" not in str(told.value)
+
+
+def test_a_file_in_another_encoding_is_told_to_be_saved_as_utf8(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + "# \xe4\n".encode("latin-1"))
+    with pytest.raises(CaseError, match="is not UTF-8; save the file as UTF-8 text"):
+        Case.read(file)

@@ -235,3 +235,22 @@ def test_other_lines_are_not_progress() -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(5.2, "5 s"), (125.0, "2 min 05 s"), (7260.0, "2 h 01 min")])
 def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_a_mistyped_number_of_ranks_does_not_drown_the_machine(tmp_path: Path) -> None:
+    said = turgor("run", "case.toml", "-n", "100000", cwd=tmp_path)
+    assert said.returncode == 2
+    assert "100000 ranks are too many" in said.stderr
+
+
+def test_a_name_of_the_library_is_found_whatever_its_case() -> None:
+    said = turgor("library", "igg")
+    assert said.returncode == 2
+    assert "Did you mean 'IgG'?" in said.stderr
+
+
+def test_a_first_case_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "organ.nii").touch()
+    said = turgor("init", "organ.nii", "-o", "there/case.toml", cwd=tmp_path)
+    assert said.returncode == 2
+    assert "there is no such folder" in said.stderr

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from turgor.materials.errors import MeshQualityError, SetupError, TurgorError
+from turgor.materials.errors import MeshQualityError, SegmentationError, SetupError, TurgorError
 from turgor.meshing import MeshSpec, Tetrahedra, convert, estimate, mesh, read_h5
 from turgor.meshing.crossing import crossings
 from turgor.meshing.formats import write_h5, write_msh
@@ -332,6 +332,23 @@ def test_other_mesh_formats_keep_the_cells(tmp_path: Path, imaged: tuple[MeshSpe
     lost = convert(tmp_path / "a.msh", tmp_path / "a.vtu")
     assert any("organ" in sentence for sentence in lost)
     assert (tmp_path / "a.vtu").is_file()
+
+
+def test_a_mesh_rewritten_for_gmsh_keeps_its_names(tmp_path: Path, imaged: tuple[MeshSpec, Tetrahedra]) -> None:
+    write_msh(tmp_path / "a.msh", imaged[1])
+    assert convert(tmp_path / "a.msh", tmp_path / "b.msh") == []
+    spec = MeshSpec.model_validate({"file": "b.msh"}, context={"base": tmp_path})
+    assert set(read_h5(mesh(spec)).regions) == set(imaged[1].regions)
+
+
+@pytest.mark.parametrize(("name", "complaint"), [("a.msh", "is the mesh to read"), ("a.xyz", "expected one of .avs")])
+def test_a_mesh_is_not_converted_to_what_is_none(
+    tmp_path: Path, imaged: tuple[MeshSpec, Tetrahedra], name: str, complaint: str
+) -> None:
+    write_msh(tmp_path / "a.msh", imaged[1])
+    with pytest.raises(SegmentationError, match=complaint):
+        convert(tmp_path / "a.msh", tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.msh"]
 
 
 def broken_labels(folder: Path) -> MeshSpec:

@@ -49,7 +49,7 @@ def test_a_mesh_says_its_volumes_and_areas(case: Case) -> None:
     [
         ("*|outside", ["organ|outside"]),
         ("organ|tumor", ["tumor|organ"]),
-        ("organ|*", ["organ|outside", "organ|cut"]),
+        ("organ|*", ["organ|outside", "organ|cut", "tumor|organ"]),
         ("tumor|outside", []),
     ],
 )

@@ -47,6 +47,20 @@ def test_a_linear_pressure_is_exact_on_any_mesh(tmp_path: Path) -> None:
     assert flow.flux_through("tissue|x+") == pytest.approx(3e-8 * 80 * 1.5, rel=SOLVED)
 
 
+def test_a_source_spread_over_a_ball_presses_by_its_closed_form_at_all_points(tmp_path: Path) -> None:
+    mesh = balls([np.linspace(0, 3, 9)[1:]], ("tissue",), divisions=2)
+    rate = 1e-6 * 4 / 3 * np.pi * 27.0
+    flow = {
+        "conditions": [{"on": "tissue|outside", "pressure": "0 Pa"}],
+        "sources": [{"in": "tissue", "rate": f"{float(rate)!r} mm^3/s"}],
+    }
+    ready = bench(tmp_path, mesh, {"tissue": tissue(1e-8)}, {"flow": flow}).start()
+    r = np.linalg.norm(ready.domain.space.tabulate_dof_coordinates(), axis=1)
+    # p = q/(6 K) (R² - r²); the ball is a polyhedron, wrong by (h/R)²/8 at its rim.
+    exact = 100.0 / 6 * (9.0 - r**2)
+    assert largest((ready.flow.pressure.x.array - exact)[r < 2.9]) < 0.012 * exact.max()
+
+
 def test_nothing_passes_a_surface_that_no_condition_names(tmp_path: Path) -> None:
     ready = bar(tmp_path, 8, {"pressure": "0 Pa"}, across=3)
     flux, scale = ready.flow.flux, ready.flow.flux_through("tissue|x+")

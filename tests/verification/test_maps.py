@@ -144,3 +144,9 @@ def test_a_relative_map_without_any_value_is_refused(tmp_path: Path) -> None:
     write(tmp_path, lambda world: np.zeros(len(world)), turned((0.4, 0.5, 0.45)))
     with pytest.raises(CaseError, match="has mean 0 over the region, expected more than zero"):
         mapped(tmp_path, **{"as": "relative", "mean": "1e-8 mm^2/(Pa*s)"})
+
+
+def test_a_map_with_values_that_the_parameter_cannot_have_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, lambda world: linear(world) - 5.0, turned((0.4, 0.5, 0.45)))
+    with pytest.raises(CaseError, match=r"materials\.tumor\.hydraulic_conductivity: the map map\.nii\.gz gives -"):
+        mapped(tmp_path)

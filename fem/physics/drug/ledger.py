@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,36 +77,44 @@ def drug_balance(
     """
     count = len(change)
     low = step.low[:count]
-    owner = {name: domain.regions.index(domain.surfaces[name].first) for name in surfaces.loss}
     leaving = np.zeros((len(regions), len(ports.nodes)))
     for index, rates in enumerate(regions):
         rows, graph = rates.rows, ports.graph
         column = graph.column[rows.edges]
         share = rows.sums(rows.transport * step.low[column] + rows.share * step.moved[rows.edges])
         local = rates.gain + rates.exchange * plasma - rates.loss * low - rates.mass * change
-        for name, owning in owner.items():
-            if owning == index:
-                local = local + surfaces.gain[name] - surfaces.loss[name] * low
+        for key in surfaces.loss:
+            if key[0] == domain.regions[index]:
+                local = local + surfaces.gain[key] - surfaces.loss[key] * low
         leaving[index, ports.present[index]] = share + local[rows.nodes]
     passed = ports.split(leaving)
     outer: list[BalanceRow] = []
     result: list[BalanceRow] = []
-    for index, (region, rates) in enumerate(zip(domain.regions, regions, strict=True)):
+    for region, rates in zip(domain.regions, regions, strict=True):
         lines = [
-            BalanceRow(region, name, *_sums(domain, surfaces.gain[name], surfaces.loss[name] * low))
-            for name, owning in owner.items()
-            if owning == index
+            BalanceRow(region, key[1], *_sums(domain, surfaces.gain[key], surfaces.loss[key] * low))
+            for key in surfaces.loss
+            if key[0] == region
         ]
         crossing = [BalanceRow(region, name, max(-rate, 0.0), max(rate, 0.0)) for name, rate in passed[region].items()]
         crossing = [row for row in crossing if row.surface in domain.surfaces or row.scale > 0]
         outer += lines + [row for row in crossing if _is_outer(domain, row.surface)]
-        lines += crossing
+        lines = _merged([*lines, *crossing])
         terms = (rates.gain + rates.exchange * plasma, rates.loss * low, rates.mass * change)
         made, lost, stored = _sums(domain, *terms)
         result += [*lines, BalanceRow(region, "", *_through(lines), made, lost, stored)]
     whole = [row for row in result if not row.surface]
     sums = (sum(row.made for row in whole), sum(row.lost for row in whole), sum(row.stored for row in whole))
     return [*result, BalanceRow(WHOLE, "", *_through(outer), *sums)]
+
+
+def _merged(rows: list[BalanceRow]) -> list[BalanceRow]:
+    """Return one row a surface: a pressure given on an interface takes drug away beside what passes to the neighbor."""
+    found: dict[str, BalanceRow] = {}
+    for row in rows:
+        known = found.get(row.surface, BalanceRow(row.region, row.surface))
+        found[row.surface] = replace(known, entered=known.entered + row.entered, left=known.left + row.left)
+    return list(found.values())
 
 
 def _is_outer(domain: Domain, name: str) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from turgor.fem.startup import MPI  # isort: skip  (MPI before DOLFINx)
 
-from turgor.fem.domain import Domain
+from turgor.fem.domain import Domain, Surface
 from turgor.fem.graph import Graph
 from turgor.fem.nodes import from_cells, from_facets
 
@@ -115,9 +115,14 @@ class Ports:
         for surface in domain.surfaces.values():
             if surface.kind == "named" and surface.name not in prescribed:
                 continue
-            areas = from_facets(domain, surface, np.linalg.norm(surface.area_vectors, axis=1))[self.nodes]
+            areas = self._areas(surface)
             sides = [domain.regions.index(side) for side in (surface.first, surface.second) if side is not None]
-            if surface.name in prescribed:
+            if surface.name in prescribed and surface.kind == "named":
+                for side in range(outside):
+                    own = self._areas(surface.part(domain.region[surface.cells] == side))
+                    if domain.comm.allreduce(bool(own.any()), op=MPI.LOR):
+                        links.append((side, outside, surface.name, own * fixed))
+            elif surface.name in prescribed:
                 links += [(side, outside, surface.name, areas * fixed) for side in sides]
             elif len(sides) == 2:
                 links.append((sides[0], sides[1], surface.name, areas))
@@ -128,6 +133,10 @@ class Ports:
                 name = f"{domain.regions[first]}|{domain.regions[second]}"
                 links.append((first, second, name, WEAK * both * np.where(total > 0, total, 1.0)))
         return links
+
+    def _areas(self, surface: Surface) -> Array:
+        """Return the area of a surface at each node of the network [mm²]; collective."""
+        return from_facets(self.domain, surface, np.linalg.norm(surface.area_vectors, axis=1))[self.nodes]
 
     def _network(self, size: int) -> Array:
         """Return the pseudoinverse of each node's network, shape (n_nodes, size, size)."""

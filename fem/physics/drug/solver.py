@@ -16,7 +16,7 @@ from dolfinx.fem import petsc
 
 from turgor.fem.assembly import Form, array, assemble, new
 from turgor.fem.coefficients import Coefficients
-from turgor.fem.conditions import in_words, on_surfaces
+from turgor.fem.conditions import in_words, on_surfaces, tables
 from turgor.fem.domain import Domain
 from turgor.fem.fields import Field
 from turgor.fem.flux import DarcyFlux
@@ -31,6 +31,7 @@ from turgor.fem.physics.drug.scheme import Operators, Scheme, Step
 from turgor.fem.physics.drug.spec import DrugSpec
 from turgor.fem.problem import BalanceRow, Nodal, Problem
 from turgor.fem.sources import active, shares
+from turgor.materials.errors import CaseError
 from turgor.resolve import agent_of
 
 Array = NDArray[np.float64]
@@ -53,6 +54,7 @@ class Drug(Problem):
         self.flow: Callable[[], DarcyFlux] = provided["velocity"]
         self.plasma = Plasma.of(spec.plasma, agent_of(case.physics), case.patient)
         self.conditions = {on.surface.name: on for on in on_surfaces(spec, domain, inside=("concentration",))}
+        self._require_kept(case)
         self.injected = [shares(s, domain, f"physics.drug.sources.{i}") for i, s in enumerate(spec.sources)]
         self.concentration = new(domain.space, "concentration")
         self.owned = domain.space.dofmap.index_map.size_local
@@ -65,6 +67,17 @@ class Drug(Problem):
         self._last: tuple[Step, Array, float] | None = None
         self._slope: tuple[Array, float] | None = None
         self._largest = np.zeros(len(domain.regions))
+
+    def _require_kept(self, case: Any) -> None:
+        """Refuse a measure of what passes a named surface for which no ledger is kept."""
+        for key, measure in case.output.measures.items():
+            surface = self.domain.surfaces.get(measure.through or "")
+            if measure.of != "drug" or surface is None or surface.kind != "named" or surface.name in self.conditions:
+                continue
+            raise CaseError(
+                f"output.measures.{key}.through: what passes {surface.name!r} is known only where a condition of "
+                f'[physics.drug] names it; name it there, or ask for "a|b" or "a|outside"'
+            )
 
     def start(self) -> None:
         """Take the flow at t = 0 and set the prescribed concentrations."""
@@ -136,12 +149,18 @@ class Drug(Problem):
     def flux_through(self, surface: str) -> float:
         """Return the amount rate [nmol/s] through a surface, positive from its first region to its second."""
         found, sign = self.domain.surface(surface, f"through {surface!r}")
-        rows = [row for row in self.balance() if row.region == found.first and row.surface == found.name]
+        sides = self.domain.regions if found.kind == "named" else (found.first,)
+        rows = [row for row in self.balance() if row.region in sides and row.surface == found.name]
         return sign * sum(row.left - row.entered for row in rows)
 
     def events(self) -> Iterable[float]:
         """Return doses, ends of infusions and of sources."""
         return [*self.plasma.events(), *(s.duration.value for s in self.spec.sources if s.duration)]
+
+    def bends(self) -> Iterable[float]:
+        """Return the times of all tables."""
+        given = (*tables(self.conditions.values()), *self.coefficients.tables(self.spec.parameters))
+        return [time for table in given for time in table.times]
 
     def provides(self) -> Mapping[str, Any]:
         """Return the accessible fraction of the cells, which turns concentrations into amounts."""
@@ -274,8 +293,7 @@ class Drug(Problem):
         """Tell whether the operators must be assembled again for a step."""
         if self.flow().version != self._version or self.coefficients.vary(self.spec.parameters):
             return True
-        tables = any(hasattr(value, "at") for on in self.conditions.values() for value in on.condition.said().values())
-        return tables or self._running(begin) != self._ran
+        return bool(tables(self.conditions.values())) or self._running(begin) != self._ran
 
     def _running(self, begin: float) -> tuple[bool, ...]:
         """Tell which sources run in a step that begins at a time."""

@@ -21,16 +21,35 @@ Pressed = list[tuple[Surface, Array]]
 """Surfaces with the pressure on each of their facets [Pa]."""
 
 
-def continuous(domain: Domain, multiplier: Array, cells: Array, outer: Pressed, prescribed: Pressed) -> Array:
-    """Average the multiplier at each vertex and keep the bounds of the cells round it; collective.
+def corners(domain: Domain, multiplier: Array, cells: Array, bend: Array) -> Array:
+    """Return the pressure that the velocity of each cell has at its vertices [Pa], shape (n_cells, 4).
 
-    The average of the linear functions of all cells at a vertex, weighted by volume, is exact for linear pressures.
-    Where a boundary layer is thinner than the cells, these functions overshoot; the cell pressures do not, and bound
-    the average, together with the pressures on outer facets.
+    v = v_T + s/3 (x - x_T) is the flow of a quadratic pressure; with its mean p_T in the cell it is
+
+        p(x) = p_T + ∇l·(x - x_T) - s/(6 K) (|x - x_T|² - Σᵢ |xᵢ - x_T|²/20).
 
     Args:
         domain: The mesh.
         multiplier: l on the facets of each local cell [Pa], shape (n_cells, 4).
+        cells: p_T [Pa], shape (n_cells,).
+        bend: s/K [Pa/mm²], shape (n_cells,).
+    """
+    squares = ((domain.points - domain.centers[:, None]) ** 2).sum(axis=2)
+    slope = multiplier.sum(axis=1, keepdims=True) - 3 * multiplier - multiplier.mean(axis=1, keepdims=True)
+    curve = squares - squares.sum(axis=1, keepdims=True) / 20
+    return np.asarray(cells[:, None] + slope - bend[:, None] / 6 * curve)
+
+
+def continuous(domain: Domain, ends: Array, cells: Array, outer: Pressed, prescribed: Pressed) -> Array:
+    """Average the cells' pressures at each vertex and keep the bounds of the cells round it; collective.
+
+    A cell counts by |T|/|x_T - x|³, roughly the solid angle that it fills at the vertex: the more it is stretched away
+    from there, the less it knows. Where a boundary layer is thinner than the cells, they overshoot; their means do not,
+    and bound the average, together with the pressures on outer facets.
+
+    Args:
+        domain: The mesh.
+        ends: Pressure of each local cell at its vertices [Pa], see `corners`, shape (n_cells, 4).
         cells: p_T [Pa], shape (n_cells,).
         outer: Outer surfaces.
         prescribed: Surfaces where the case gives the pressure; it holds at their vertices, too.
@@ -39,14 +58,12 @@ def continuous(domain: Domain, multiplier: Array, cells: Array, outer: Pressed, 
         Values on the dofs of `domain.space`, ghosts included [Pa].
     """
     owned = slice(domain.owned)
-    corners = multiplier.sum(axis=1, keepdims=True) - 3 * multiplier
     dofs = np.asarray(domain.space.dofmap.list)[owned].ravel()
-    weights = np.repeat(domain.volumes[owned], 4)
+    away = np.linalg.norm(domain.points[owned] - domain.centers[owned, None], axis=2)
+    weights = (domain.volumes[owned, None] / away**3).ravel()
     size = domain.space.dofmap.index_map.size_local + domain.space.dofmap.index_map.num_ghosts
     total = _exchanged(domain, np.bincount(dofs, weights, minlength=size), add_from_ghosts)
-    mean = (
-        _exchanged(domain, np.bincount(dofs, weights * corners[owned].ravel(), minlength=size), add_from_ghosts) / total
-    )
+    mean = _exchanged(domain, np.bincount(dofs, weights * ends[owned].ravel(), minlength=size), add_from_ghosts) / total
     near = [(dofs, np.repeat(cells[owned], 4))]
     near += [(facet_nodes(domain, surface).ravel(), np.repeat(values, 3)) for surface, values in outer]
     largest, least = np.full(size, -np.inf), np.full(size, np.inf)

@@ -18,20 +18,20 @@ from dolfinx.fem import petsc
 
 from turgor.fem.assembly import add_to_diagonal, array, assemble, assemble_right, new, strongly
 from turgor.fem.coefficients import Coefficients
-from turgor.fem.conditions import OnSurface, at, in_words, on_surfaces
+from turgor.fem.conditions import OnSurface, at, in_words, on_surfaces, tables
 from turgor.fem.domain import Domain, Surface
 from turgor.fem.fields import Field
 from turgor.fem.flux import DarcyFlux
 from turgor.fem.linear import CONJUGATE_GRADIENTS, TWO_LEVEL, Krylov
 from turgor.fem.physics.flow.equations import Rates, bilinear, linear, theta
 from turgor.fem.physics.flow.ledger import fluid_balance
-from turgor.fem.physics.flow.recovery import Pressed, continuous
+from turgor.fem.physics.flow.recovery import Pressed, continuous, corners
+from turgor.fem.physics.flow.resolution import rim_resolution, too_coarse
 from turgor.fem.physics.flow.spec import FlowCondition, FlowSpec
 from turgor.fem.physics.flow.wellposed import require_sinks
 from turgor.fem.problem import BalanceRow, Nodal, Problem
 from turgor.fem.sources import active, shares
 from turgor.materials.errors import NotConverged
-from turgor.materials.values import Table
 
 Array = NDArray[np.float64]
 SWITCHES = 50
@@ -58,7 +58,8 @@ class Flow(Problem):
         self.coefficients = coefficients
         self.conditions = on_surfaces(spec, domain, inside=("pressure",))
         self.injected = [shares(s, domain, f"physics.flow.sources.{i}") for i, s in enumerate(spec.sources)]
-        self.running = self._running(0.0)
+        self.tables = (*tables(self.conditions), *coefficients.tables(spec.parameters))
+        self.running, self.solved = self._running(0.0), 0.0
         self.rates = self._rates(0.0)
         require_sinks(domain, coefficients, self.rates, self.conditions)
         self.space = fem.functionspace(domain.mesh, basix.ufl.element("CR", "tetrahedron", 1))
@@ -73,7 +74,8 @@ class Flow(Problem):
         }
         nothing = np.zeros_like(domain.volumes)
         still = np.zeros((len(nothing), 3))
-        self.flux = DarcyFlux(still, nothing, nothing, nothing, domain.volumes, 0, self._sealed())
+        pressed = frozenset(on.surface.name for on in self.conditions if on.key == "pressure")
+        self.flux = DarcyFlux(still, nothing, nothing, nothing, domain.volumes, 0, pressed, self._sealed())
 
     def start(self) -> None:
         """Solve the steady flow at t = 0."""
@@ -82,7 +84,7 @@ class Flow(Problem):
     def advance(self, begin: float, end: float) -> float:
         """Solve again where a value changes in time; the flow has no memory, so that there is no error in time."""
         running = self._running(begin)
-        if running != self.running or self._varies(begin, end):
+        if running != self.running or any(table.at(self.solved) != table.at(end) for table in self.tables):
             self.running = running
             self._solve(end)
         return 0.0
@@ -101,8 +103,7 @@ class Flow(Problem):
 
     def balance(self) -> Iterable[BalanceRow]:
         """State the fluid balance by region and by surface."""
-        pressed = {on.surface.name for on in self.conditions if on.key == "pressure"}
-        return fluid_balance(self.domain, self.flux, self.rates.source, pressed)
+        return fluid_balance(self.domain, self.flux, self.rates.source)
 
     def flux_through(self, surface: str) -> float:
         """Return the volume rate [mm³/s] through a surface, positive from its first region to its second."""
@@ -112,6 +113,10 @@ class Flow(Problem):
     def events(self) -> Iterable[float]:
         """Return the ends of sources."""
         return [source.duration.value for source in self.spec.sources if source.duration]
+
+    def bends(self) -> Iterable[float]:
+        """Return the times of all tables."""
+        return [time for table in self.tables for time in table.times]
 
     def provides(self) -> Mapping[str, Any]:
         """Return the conservative flux as "velocity"."""
@@ -126,7 +131,8 @@ class Flow(Problem):
         return {"cell_imbalance_max": self.imbalance(), "h_alpha": self.rim_resolution()}
 
     def warnings(self) -> Iterable[str]:
-        """Say what of the case had no effect."""
+        """Say which boundary layers the cells do not show, and what of the case had no effect."""
+        yield from too_coarse(self.domain, self.flux, self.rim_resolution())
         if self.spec.initial is not None:
             yield "flow: in rigid tissue the pressure has no memory; initial.pressure was not used"
 
@@ -137,7 +143,7 @@ class Flow(Problem):
     def imbalance(self) -> float:
         """Return the largest mismatch of a facet's flux from its two sides, relative to the largest term of a cell.
 
-        What passes a facet that lets nothing pass counts, too.
+        What passes a facet that lets nothing pass counts, too; what vanishes at a given pressure does not.
         """
         domain, flux = self.domain, self.flux
         areas = 3 * domain.volumes[:, None, None] * self.gradients
@@ -145,6 +151,7 @@ class Flow(Problem):
         out = -np.einsum("cix,cx->ci", areas, flux.mean) + own[:, None]
         facets = domain.mesh.topology.connectivity(3, 2).array.reshape(-1, 4)
         inner = np.bincount(facets.ravel(), minlength=facets.max() + 1) == 2
+        inner[facets[np.isin(self.space.dofmap.list, self.strong[0].dof_indices()[0])]] = False
         mismatch = np.abs(np.bincount(facets.ravel(), out.ravel()))[inner]
         leaks = [
             np.abs(out[domain.surfaces[name].cells, domain.surfaces[name].opposite][closed])
@@ -156,19 +163,10 @@ class Flow(Problem):
         return worst / size if size > 0 else 0.0
 
     def rim_resolution(self) -> Mapping[str, float]:
-        """Return h α at each interface: edge length times 1/(thickness of the thinner boundary layer)."""
+        """Return h α at each interface and at each outer surface that fluid may pass; see `resolution`."""
         alpha = np.sqrt(self.rates.exchange / array(self.conductivity))
-        found = {}
-        for name, surface in self.domain.surfaces.items():
-            if surface.second is None:
-                continue
-            largest = np.maximum(alpha[surface.cells], alpha[surface.beyond])
-            edges = np.sqrt(4 / np.sqrt(3) * np.linalg.norm(surface.area_vectors, axis=1))
-            sums = [float((edges * largest).sum()), float(len(edges))]
-            total, count = (self.domain.comm.allreduce(value) for value in sums)
-            if count and total > 0:
-                found[name] = total / count
-        return found
+        passable = [on.surface.name for on in self.conditions if on.key in ("pressure", "exchange")]
+        return rim_resolution(self.domain, alpha, passable)
 
     def _rates(self, time: float) -> Rates:
         """Return the rates in force at a time, lymph and reabsorption switched on."""
@@ -194,11 +192,6 @@ class Flow(Problem):
             drains=on,
         )
 
-    def _varies(self, begin: float, end: float) -> bool:
-        """Tell whether a value differs between two times."""
-        tables = [v for on in self.conditions for v in _values(on) if isinstance(v, Table)]
-        return self.coefficients.vary(self.spec.parameters) or any(t.at(begin) != t.at(end) for t in tables)
-
     def _running(self, begin: float) -> tuple[bool, ...]:
         """Tell which sources run in a step that begins at a time."""
         return tuple(active(source, begin) for source in self.spec.sources)
@@ -207,8 +200,7 @@ class Flow(Problem):
         """Create the matrix, the fixed facet terms and the solver."""
         cells = fem.functionspace(self.domain.mesh, ("DG", 0))
         self.conductivity, self.sink, self.source = (new(cells) for _ in range(3))
-        array(self.conductivity)[:] = self.coefficients.cells("hydraulic_conductivity")
-        self.theta = theta(array(self.conductivity), self.domain.points, self.domain.centers)
+        self._conduct(0.0)
         l, m = ufl.TrialFunction(self.space), ufl.TestFunction(self.space)  # noqa: E741
         self.bilinear = form(bilinear(l, m, self.conductivity, self.sink))
         self.linear = form(linear(m, self.source))
@@ -229,6 +221,11 @@ class Flow(Problem):
         coarse.diagonalScale(L=free)
         method = "conjugate gradients with two-level multigrid on the facet pressures"
         self.solver = Krylov("flow", self.matrix, {**CONJUGATE_GRADIENTS, **TWO_LEVEL}, method, coarse=coarse)
+
+    def _conduct(self, time: float) -> None:
+        """Take the conductivity at a time."""
+        array(self.conductivity)[:] = self.coefficients.cells("hydraulic_conductivity", time)
+        self.theta = theta(array(self.conductivity), self.domain.points, self.domain.centers)
 
     def _boundary_facets(self) -> tuple[Pressed, Pressed]:
         """Return the pressure on the facets of outer surfaces, and of those where it is prescribed."""
@@ -251,7 +248,9 @@ class Flow(Problem):
 
     def _solve(self, time: float) -> None:
         """Solve by a semismooth Newton method: the switches of lymph and reabsorption, then the linear problem."""
-        self.rates = self._rates(time)
+        self.rates, self.solved = self._rates(time), time
+        if self.coefficients.vary(["hydraulic_conductivity"]):
+            self._conduct(time)
         self._prescribe(time)
         for _ in range(SWITCHES):
             self._solve_linear(time)
@@ -332,7 +331,8 @@ class Flow(Problem):
             version=self.flux.version + 1,
         )
         self.fields["velocity"].function.x.array[:] = mean.ravel()
-        array(self.pressure)[:] = continuous(self.domain, values, pressure, *self._boundary_facets())
+        ends = corners(self.domain, values, pressure, self.flux.divergence / array(self.conductivity))
+        array(self.pressure)[:] = continuous(self.domain, ends, pressure, *self._boundary_facets())
 
 
 def _hat_gradients(points: Array) -> Array:
