@@ -14,7 +14,7 @@ from turgor.materials.library import Agent, Entry, Tissue, library
 from turgor.materials.parameters import PARAMETERS, Parameter
 from turgor.materials.quantity import Quantity
 from turgor.materials.spec import Material
-from turgor.materials.values import ImageMap, Value
+from turgor.materials.values import ImageMap, Table, Value
 
 if TYPE_CHECKING:
     from turgor.case import Case
@@ -234,6 +234,8 @@ def _missing(
                 where = f"materials.{region}.{name}"
                 if given is None:
                     yield f'{where}: is missing and [physics.{spec.key}] needs it; give it, or say like = "..."'
+                elif name == "available_volume_fraction" and isinstance(given.value, Table):
+                    yield f"{where}: cannot change in time, for the drug that it holds would not be kept account of"
                 elif isinstance(given.value, ImageMap) and given.value.relative and given.base is None:
                     yield f'{where}: a relative map needs the region\'s value; add mean = "..." beside the image'
 

@@ -16,6 +16,8 @@ from turgor.materials.values import Table
 
 Array = NDArray[np.float64]
 GAUSS = np.polynomial.legendre.leggauss(5)
+MOST_PARTS = 10_000
+"""Most parts of a step, each no longer than the fastest phase, over which the plasma is averaged."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ class Plasma:
             times = np.array([begin, *inside, end])
             return float(np.trapezoid(self.at(times), times) / (end - begin))
         points, weights = GAUSS
-        return float(weights @ self.at(begin + (end - begin) * (points + 1) / 2) / 2)
+        parts = int(np.clip(np.ceil(max(self.rates, default=0.0) * (end - begin)), 1, MOST_PARTS))
+        edges = np.linspace(begin, end, parts + 1)
+        times = edges[:-1, None] + (end - begin) / parts * (points + 1) / 2
+        return float((self.at(times.ravel()).reshape(times.shape) @ weights / 2).mean())
 
     def events(self) -> tuple[float, ...]:
         """Return the times [s] at which the curve has a jump or a kink that a step must land on."""
