@@ -35,12 +35,14 @@ class Meshed:
     Attributes:
         points: Number of points.
         cells: Number of tetrahedra.
+        facets: Number of their faces, each once.
         regions: Region -> volume [mm^3].
         surfaces: Surface -> kind and area [mm^2].
     """
 
     points: int
     cells: int
+    facets: int
     regions: Mapping[str, float]
     surfaces: Mapping[str, tuple[str, float]]
 
@@ -64,9 +66,12 @@ def read_mesh(file: Path) -> Meshed:
         corners = points[h5["facets/vertices"][:]]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         kinds = json.loads(h5.attrs["surfaces"])
-        areas = np.bincount(h5["facets/surface"][:], np.linalg.norm(normals, axis=1) / 2, minlength=len(kinds))
+        tags = h5["facets/surface"][:]
+        areas = np.bincount(tags, np.linalg.norm(normals, axis=1) / 2, minlength=len(kinds))
     surfaces = {entry["name"]: (entry["kind"], float(area)) for entry, area in zip(kinds, areas, strict=True)}
-    return Meshed(len(points), len(cells), dict(zip(names, map(float, volumes), strict=True)), surfaces)
+    outer = [number for number, entry in enumerate(kinds) if entry["kind"] not in ("interface", "named")]
+    facets = (4 * len(cells) + int(np.isin(tags, outer).sum())) // 2
+    return Meshed(len(points), len(cells), facets, dict(zip(names, map(float, volumes), strict=True)), surfaces)
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
@@ -209,7 +214,8 @@ def _size(case: Case, meshed: Meshed | None) -> Iterator[str]:
             for condition in spec.conditions:
                 yield f"  {spec.key}: {', '.join(condition.on)}: {condition.words()}"
         return
-    unknowns = {spec.key: meshed.points * len(spec.unknowns) for spec in case.physics.values()}
+    places = {"flow": meshed.facets}
+    unknowns = {key: places.get(key, meshed.points) * len(spec.unknowns) for key, spec in case.physics.items()}
     memory = BYTES_PER_RANK + BYTES_PER_CELL * meshed.cells * max(len(unknowns), 1)
     yield f"cells: {grouped(meshed.cells)}; points: {grouped(meshed.points)}"
     yield "unknowns: " + (", ".join(f"{key} {grouped(number)}" for key, number in unknowns.items()) or "none")

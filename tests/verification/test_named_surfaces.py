@@ -60,10 +60,27 @@ def test_a_named_surface_of_two_regions_is_in_the_ledgers_of_both(
     assert made.drug.flux_through("inlet") == pytest.approx(sum(left), rel=1e-9)
 
 
-def test_drug_through_a_named_surface_without_a_ledger_is_refused(tmp_path: Path) -> None:
-    measures = {"measures": {"out": {"of": "drug", "through": "inlet"}}}
+OUT = {"measures": {"out": {"of": "drug", "through": "inlet"}}}
+
+
+def test_drug_through_a_named_part_of_a_surface_with_a_condition_is_refused(tmp_path: Path) -> None:
+    held = {"conditions": [{"on": "*|outside", "concentration": "0 mol/m^3"}]}
     with pytest.raises(CaseError, match=r"output\.measures\.out\.through: what passes 'inlet'"):
-        ready(tmp_path, plane(0, 0.0), [OPEN], {}, output=measures)
+        ready(tmp_path, plane(0, 0.0), [OPEN], held, output=OUT)
+
+
+def test_fluid_takes_drug_along_through_a_named_surface_without_a_condition(tmp_path: Path) -> None:
+    sources = [{"in": name, "rate": "1e-3 mm^3/s"} for name in "ab"]
+    physics = {
+        "flow": {"conditions": [OPEN], "sources": sources},
+        "drug": {"initial": {"concentration": "1 mol/m^3"}},
+    }
+    time = {"end": "2 s", "step": "1 s"}
+    made = bench(tmp_path, plane(1, 0.0), TWO, physics, time=time, output=OUT)
+    made.march()
+    fluid, drug = made.flow.flux_through("inlet"), made.drug.flux_through("inlet")
+    assert 0 < drug < made.row("drug", "all").left
+    assert 0.8 * fluid < drug < fluid, "it leaves with at most the concentration of the start, 1 mol/m^3"
 
 
 def test_fluid_that_vanishes_inside_the_tissue_takes_its_drug_along(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import ufl
 from numpy.typing import NDArray
 
-from turgor.fem.startup import PETSc, form  # isort: skip  (MPI before DOLFINx)
+from turgor.fem.startup import MPI, PETSc, form  # isort: skip  (MPI before DOLFINx)
 
 from dolfinx import fem
 from dolfinx.fem import petsc
@@ -17,11 +17,11 @@ from dolfinx.fem import petsc
 from turgor.fem.assembly import Form, array, assemble, new
 from turgor.fem.coefficients import Coefficients
 from turgor.fem.conditions import in_words, on_surfaces, tables
-from turgor.fem.domain import Domain
+from turgor.fem.domain import Domain, Surface
 from turgor.fem.fields import Field
 from turgor.fem.flux import DarcyFlux
 from turgor.fem.graph import Graph
-from turgor.fem.nodes import from_cells
+from turgor.fem.nodes import from_cells, from_facets
 from turgor.fem.physics.drug.boundary import Boundary, boundary
 from turgor.fem.physics.drug.equations import TERMS, Cells, mass, transport, velocity
 from turgor.fem.physics.drug.ledger import RegionRates, drug_balance, region_rates
@@ -70,14 +70,25 @@ class Drug(Problem):
 
     def _require_kept(self, case: Any) -> None:
         """Refuse a measure of what passes a named surface for which no ledger is kept."""
+        given = np.concatenate([np.zeros(0, np.int32), *(on.surface.places for on in self.conditions.values())])
         for key, measure in case.output.measures.items():
             surface = self.domain.surfaces.get(measure.through or "")
             if measure.of != "drug" or surface is None or surface.kind != "named" or surface.name in self.conditions:
                 continue
-            raise CaseError(
-                f"output.measures.{key}.through: what passes {surface.name!r} is known only where a condition of "
-                f'[physics.drug] names it; name it there, or ask for "a|b" or "a|outside"'
-            )
+            mixed = self.domain.comm.allreduce(bool(np.isin(surface.places, given).any()), op=MPI.LOR)
+            if mixed or surface.second is not None:
+                raise CaseError(
+                    f"output.measures.{key}.through: what passes {surface.name!r} is not kept apart from the condition "
+                    f'there or from what passes beside it; name it in a condition, or ask for "a|b" or "a|outside"'
+                )
+
+    def _outflow(self, surface: Surface) -> float:
+        """Return the amount rate [nmol/s] that fluid takes along through an outer surface without a condition."""
+        if self._last is None:
+            return 0.0
+        hindrance = self.cells["convective_hindrance"][surface.cells]
+        rates = from_facets(self.domain, surface, hindrance * np.maximum(self.flow().through(surface), 0.0))
+        return float(self.domain.comm.allreduce(float(rates @ self._last[0].low[: self.owned])))
 
     def start(self) -> None:
         """Take the flow at t = 0 and set the prescribed concentrations."""
@@ -149,6 +160,8 @@ class Drug(Problem):
     def flux_through(self, surface: str) -> float:
         """Return the amount rate [nmol/s] through a surface, positive from its first region to its second."""
         found, sign = self.domain.surface(surface, f"through {surface!r}")
+        if found.kind == "named" and found.name not in self.conditions:
+            return self._outflow(found)
         sides = self.domain.regions if found.kind == "named" else (found.first,)
         rows = [row for row in self.balance() if row.region in sides and row.surface == found.name]
         return sign * sum(row.left - row.entered for row in rows)
