@@ -312,10 +312,9 @@ def _run_json(
         {"name": "breast|tumor", "kind": "interface", "area": 1012.9},
     ]
     keys = {
-        "baxter1989": "Baxter and Jain (1989) Transport of fluid and macromolecules in tumors. I. Microvasc Res 37:77"
+        "baxter1989": "Baxter and Jain (1989). Microvascular Research 37:77-104. doi:10.1016/0026-2862(89)90074-5",
+        "zhan2013": "Zhan and Xu (2013). Journal of Drug Delivery:172529. doi:10.1155/2013/172529",
     }
-    keys["baxter1989"] += "-104. doi:10.1016/0026-2862(89)90074-5"
-    keys["zhan2014"] = "Zhan and Xu (2013) Mathematical modelling of thermosensitive liposomes. doi:10.1155/2013/172529"
     return {
         "format": 1, "status": fake.status, "reason": "the drug solver stopped" if fake.status == "failed" else "",
         "name": "breast-doxorubicin", "title": "Doxorubicin in a breast with its tumor bed",
@@ -359,7 +358,7 @@ def _resolved(fake: Fake) -> dict[str, object]:
         "vascular_pressure": _value("15.6 mmHg", 2079.8, "Pa", "pv", "pressure in the vessels", "case"),
         "lymphatic_conductance": _value("0 1/(Pa*s)", 0.0, "1/(Pa*s)", "LpL SL/V", "lymphatic conductance", "default"),
     }  # fmt: skip
-    drug = {"diffusivity": _value("1.58e-10 m^2/s", 1.58e-4, "mm^2/s", "D", "diffusivity", "zhan2014")}
+    drug = {"diffusivity": _value("1.58e-10 m^2/s", 1.58e-4, "mm^2/s", "D", "diffusivity", "zhan2013")}
     drug["vascular_permeability"] = _value("3e-6 m/s", 3e-3, "mm/s", "P", "permeability of the vessel wall", "assumed")
     values = {**flow, **(drug if fake.drug else {})}
     outer = [
@@ -377,8 +376,8 @@ def _resolved(fake: Fake) -> dict[str, object]:
             "conditions": outer + more,
             "agent": {
                 "name": "doxorubicin", "title": "Doxorubicin", "species": "human",
-                "molar_mass": _value("543.5 g/mol", 5.435e-7, "g/nmol", "M", "molar mass", "zhan2014"),
-                "unbound_fraction": _value("0.25", 0.25, "", "f_u", "unbound fraction in plasma", "zhan2014"),
+                "molar_mass": _value("543.5 g/mol", 5.435e-7, "g/nmol", "M", "molar mass", "zhan2013"),
+                "unbound_fraction": _value("0.25", 0.25, "", "f_u", "unbound fraction in plasma", "zhan2013"),
             },
             "plasma": {"kind": "bolus", "dose": "50 mg/m^2", "words": "50 mg/m^2 as a bolus at t = 0"},
         }  # fmt: skip
