@@ -1,13 +1,19 @@
 # make demo: a real breast, from its segmentation to a report. make test: everything that is checked.
+# make demo RTSTRUCT=rtss.dcm: the same from the contours, a DICOM structure set with its slices beside it.
 .PHONY: demo test check verify clean
 .SILENT:
 export OMP_NUM_THREADS = 1
 READY = .venv/.ready
 TOOLS = .venv/.ready-for-tests
 RANKS = 2
+RTSTRUCT =
+CONTOURS = --set name="breast-contours" --set mesh.file="breast-contours.msh" \
+	--set mesh.image.file="$(abspath $(RTSTRUCT))" \
+	--set mesh.image.labels.breast="Breast" --set mesh.image.labels.tumor="Tumor Bed" \
+	--set mesh.image.priority='["tumor", "breast"]'
 
 demo: $(READY)
-	.venv/bin/turgor run demos/breast/breast.toml -n $(RANKS)
+	.venv/bin/turgor run demos/breast/breast.toml -n $(RANKS) $(if $(RTSTRUCT),$(CONTOURS))
 
 test: $(TOOLS)
 	scripts/test.sh

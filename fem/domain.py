@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ from typing import Any
 import basix.ufl
 import h5py
 import numpy as np
+import ufl
 from numpy.typing import NDArray
 
 from turgor.fem.startup import MPI  # isort: skip  (MPI before DOLFINx)
 
-from dolfinx import fem
+from dolfinx import cpp, fem
 from dolfinx import mesh as dmesh
 
+from turgor.fem.partition import by_coordinates
 from turgor.materials.errors import CaseError, nearest
 
 Array = NDArray[np.float64]
@@ -107,9 +109,9 @@ class Domain:
             self.piece = _pick(h5["piece"], order).astype(np.int32)
             self.space = fem.functionspace(self.mesh, ("Lagrange", 1))
             self.points = self.mesh.geometry.x[self.mesh.geometry.dofmaps[0]]
-            edges = self.points[:, 1:] - self.points[:, :1]
-            self.volumes: Array = np.abs(np.linalg.det(edges)) / 6
-            self.centers: Array = self.points.mean(axis=1)
+            self.volumes = _volumes(self.points)
+            self.centers: Array = sum(self.points[:, corner] for corner in range(1, 4)) + self.points[:, 0]
+            self.centers /= 4
             self.surfaces = _surfaces(self, h5)
             self.distances = {name: self._to_dofs(h5["distance"][name]) for name in h5.get("distance", {})}
 
@@ -120,13 +122,7 @@ class Domain:
         Raises:
             CaseError: There is no such file, or it is not a mesh of turgor.
         """
-        complaint = ""
-        if comm.rank == 0:
-            if not file.is_file():
-                complaint = f"{file}: there is no mesh; run `turgor mesh` first"
-            elif not h5py.is_hdf5(file):
-                complaint = f"{file}: not a mesh file of turgor; remove it and run `turgor mesh`"
-        complaint = comm.bcast(complaint, root=0)
+        complaint = comm.bcast(_complaint(file) if comm.rank == 0 else "", root=0)
         if complaint:
             raise CaseError(complaint)
         return cls(file, comm)
@@ -178,6 +174,20 @@ class Domain:
         return field
 
 
+def _complaint(file: Path) -> str:
+    """Say why a file cannot be read; nothing when it can."""
+    if not file.is_file():
+        return f"{file}: there is no mesh; run `turgor mesh` first"
+    try:
+        with h5py.File(file, "r") as h5:
+            whole = all(len(h5[name]) for name in ("points", "cells", "region", "piece", "facets/vertices"))
+            if whole and {"hash", "regions", "surfaces"} <= set(h5.attrs):
+                return ""
+    except (OSError, KeyError, TypeError):
+        pass
+    return f"{file}: not a mesh file of turgor; remove it and run `turgor mesh`"
+
+
 def turned(name: str) -> str:
     """Return "b|a" for "a|b"."""
     first, bar, second = name.partition("|")
@@ -199,20 +209,31 @@ def _share(total: int, comm: MPI.Comm) -> slice:
 
 
 def _distribute(h5: h5py.File, comm: MPI.Comm) -> dmesh.Mesh[np.float64]:
-    """Create the distributed mesh from this rank's share of the file."""
+    """Create the distributed mesh from this rank's share of the file.
+
+    DOLFINx's own `create_mesh` would look at each cell as a Python object before it sees that they are an array; a
+    list of one flat array is taken at once, and gives the same mesh.
+    """
+    stored = h5["points"]
     cells = np.asarray(h5["cells"][_share(len(h5["cells"]), comm)], dtype=np.int64)
-    points = np.asarray(h5["points"][_share(len(h5["points"]), comm)], dtype=np.float64)
+    points = np.asarray(stored[_share(len(stored), comm)], dtype=np.float64)
+    partitioner = by_coordinates(comm, np.asarray(stored), len(stored)) if comm.size > 1 else None
     element = basix.ufl.element("Lagrange", "tetrahedron", 1, shape=(3,), dtype=np.float64)
-    mesh = dmesh.create_mesh(comm, cells, element, points, partitioner=_partitioner())  # type: ignore[arg-type]
+    linear = fem.coordinate_element(dmesh.CellType.tetrahedron, 1, dtype=np.float64)
+    made = cpp.mesh.create_mesh(comm, [cells.ravel()], [linear._cpp_object], points, partitioner, 2)
+    mesh: dmesh.Mesh[np.float64] = dmesh.Mesh(made, ufl.Mesh(element))
     mesh.topology.create_entities(2)
     mesh.topology.create_connectivity(3, 2)
     mesh.topology.create_connectivity(2, 3)
     return mesh
 
 
-def _partitioner() -> Callable[..., Any]:
-    """Return the partitioner that keeps a layer of ghost cells across facets."""
-    return dmesh.create_cell_partitioner(dmesh.GhostMode.shared_facet, 2)  # type: ignore[call-arg]
+def _volumes(points: Array) -> Array:
+    """Return the volume of each tetrahedron [mm³] from its vertices, shape (n, 4, 3)."""
+    (a, b, c), (d, e, f), (g, h, i) = (
+        [points[:, corner, axis] - points[:, 0, axis] for axis in range(3)] for corner in (1, 2, 3)
+    )
+    return np.asarray(np.abs(a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)) / 6)
 
 
 def _hash_rows(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -224,23 +245,33 @@ def _hash_rows(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 def _surfaces(domain: Domain, h5: h5py.File) -> Mapping[str, Surface]:
     """Find the facets of each named surface among those that this rank owns."""
-    topology = domain.mesh.topology
-    vertices = np.asarray(h5["facets/vertices"][:], dtype=np.int64)
+    vertices = np.sort(np.asarray(h5["facets/vertices"][:], dtype=np.int64), axis=1)
     tags = np.asarray(h5["facets/surface"][:])
-    count = topology.index_map(2).size_local
-    nodes = dmesh.entities_to_geometry(domain.mesh, 2, np.arange(count, dtype=np.int32)).reshape(-1, 3)
-    mine = np.sort(np.asarray(domain.mesh.geometry.input_global_indices)[nodes], axis=1)
+    facets, mine = _candidates(domain, vertices, len(h5["points"]))
     keys = _hash_rows(mine)
     order = np.argsort(keys)
-    wanted = _hash_rows(np.sort(vertices, axis=1))
-    place = np.minimum(np.searchsorted(keys, wanted, sorter=order), max(count - 1, 0))
-    facets = order[place] if count else np.zeros(len(wanted), np.int64)
-    here = (mine[facets] == np.sort(vertices, axis=1)).all(axis=1) if count else np.zeros(len(wanted), bool)
+    place = np.minimum(np.searchsorted(keys, _hash_rows(vertices), sorter=order), max(len(facets) - 1, 0))
+    at = order[place] if len(facets) else np.zeros(0, np.int64)
+    here = np.flatnonzero((mine[at] == vertices[: len(at)]).all(axis=1))
+    at, tags = at[here], tags[here]
     found: dict[str, Surface] = {}
     for tag, entry in enumerate(json.loads(h5.attrs["surfaces"])):
-        chosen = np.unique(facets[here & (tags == tag)]).astype(np.int32)
+        chosen = np.unique(facets[at[tags == tag]]).astype(np.int32)
         found[entry["name"]] = _surface(domain, entry["name"], entry["kind"], chosen)
     return found
+
+
+def _candidates(domain: Domain, vertices: NDArray[np.int64], n_points: int) -> tuple[Ints, NDArray[np.int64]]:
+    """Return this rank's own facets that have all vertices on named surfaces, and their point numbers, ascending."""
+    mesh, topology = domain.mesh, domain.mesh.topology
+    numbers = np.asarray(mesh.geometry.input_global_indices)
+    named = np.zeros(n_points, bool)
+    named[vertices] = True
+    node = np.zeros(topology.index_map(0).size_local + topology.index_map(0).num_ghosts, np.int32)
+    node[topology.connectivity(3, 0).array] = mesh.geometry.dofmaps[0].ravel()
+    corners = topology.connectivity(2, 0).array.reshape(-1, 3)[: topology.index_map(2).size_local]
+    facets = np.flatnonzero(named[numbers[node]][corners].all(axis=1)).astype(np.int32)
+    return facets, np.sort(numbers[node[corners[facets]]], axis=1)
 
 
 def _surface(domain: Domain, name: str, kind: str, facets: Ints) -> Surface:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from turgor.meshing.certificate import summary
-    from turgor.meshing.formats import convert, read_h5
+    from turgor.meshing.exchange import convert
+    from turgor.meshing.formats import read_h5
     from turgor.meshing.images import label_counts, label_names, not_finite, read_labels, read_map
     from turgor.meshing.make import estimate, mesh
     from turgor.meshing.spec import ImageSpec, MeshSpec, SurfaceSpec
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "summary": "certificate",
-    "convert": "formats",
+    "convert": "exchange",
     "read_h5": "formats",
     "label_counts": "images",
     "label_names": "images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,16 +12,19 @@ from scipy import ndimage
 
 from turgor.materials.errors import SegmentationError
 from turgor.meshing.boundary import Boundary
+from turgor.meshing.census import Image, label_contacts
 from turgor.meshing.certificate import Origin
-from turgor.meshing.grids import half_thickness, resampled, working_step
-from turgor.meshing.images import read_labels
-from turgor.meshing.labels import PartGrid, RegionGrid, parts_of, regions_of
+from turgor.meshing.coarse import coarsened
+from turgor.meshing.grids import half_thickness, interpolated, slender, working_step
+from turgor.meshing.labels import PartGrid, RegionGrid, parts_of, protected, regions_of
 from turgor.meshing.nets import surface_nets
 from turgor.meshing.offset import with_volumes
 from turgor.meshing.refine import refined
+from turgor.meshing.segmentation import read_segmentation
 from turgor.meshing.simplify import collapsed
 from turgor.meshing.sizes import CELL_VOLUME, GROWTH, SizeMap, Sizes, sizes_of, surface_targets
 from turgor.meshing.spec import MeshSpec
+from turgor.meshing.specks import tidied
 from turgor.meshing.tetrahedra import Floats
 
 Log = Callable[[str], None]
@@ -50,6 +53,9 @@ class Anatomy(Protocol):
     def surfaces(self, sizes: Sizes, log: Log) -> Boundary:
         """Return the triangles to fill, as fine as wanted."""
 
+    def fallback(self, why: str, log: Log) -> Anatomy | None:
+        """Return the same regions another way, for when these triangles cannot be filled; None when there is none."""
+
 
 @dataclass(frozen=True)
 class ImageAnatomy:
@@ -74,14 +80,29 @@ class ImageAnatomy:
     def origin(self) -> Origin:
         """Return volumes, voxels and contacts of the image."""
         step = float(np.prod(self.working.spacing))
+        reach = 2.0 * max(float(self.working.spacing.max()), float(self.grid.spacing.max()))
+        image = Image(self.grid.parts, self.grid.affine, self.cavities, reach)
         return Origin(
             self.grid.volumes(),
             self.grid.voxels,
-            contacts(self.grid, self.cavities),
+            label_contacts(image),
             step > 1.5 * self.grid.voxel_volume,
             max(self.grid.voxel_volume, step),
             self.working.repairs,
+            self.grid.protected,
+            image,
         )
+
+    def fallback(self, why: str, log: Log) -> ImageAnatomy | None:
+        """Return the regions on a finer grid, when the one that was meshed is coarser than the image."""
+        step = float(self.working.spacing.max())
+        if step <= 1.2 * float(self.grid.spacing.min()) or self.working is self.grid:
+            return None
+        log(f"mesh: a finer grid is taken, because on voxels of {step:.3g} mm {why.removeprefix('mesh: ')}")
+        working = coarsened(self.grid, 0.6 * step, log) if self.grid.spacing.max() < 0.5 * step else None
+        if working is None:
+            working = interpolated(self.grid) if slender(self.grid) else self.grid
+        return replace(self, working=working) if float(working.spacing.max()) < 0.9 * step else None
 
     def cells(self, sizes: Sizes) -> float:
         """Return the expected number of cells: the integral of 1/h³ over the voxels of the meshed regions."""
@@ -120,10 +141,7 @@ class ImageAnatomy:
         target = np.minimum(target, np.maximum(ALPHA * radius, 1.0) * step)
         target = SizeMap.of(boundary.points, target, float(target.max())).at(boundary.points)
         tolerance = np.minimum(0.3 * max(step, self.grid.voxel_volume ** (1.0 / 3.0)), 0.12 * radius * step)
-        voxels = np.bincount(parts.parts.ravel(), minlength=len(parts.list)).astype(np.float64)
-        coarse = with_volumes(
-            collapsed(boundary, target, tolerance, step), voxels * float(np.prod(self.working.spacing))
-        )
+        coarse = with_volumes(collapsed(boundary, target, tolerance, step), parts.volumes)
         return refined(coarse, lambda surface: surface_targets(surface, sizes))
 
 
@@ -135,20 +153,29 @@ def from_image(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> ImageAnato
     """
     if spec.image is None:
         raise SegmentationError("mesh.image: there is no label image")
-    values, affine = read_labels(spec.image.file)
-    grid = regions_of(values, affine, spec)
-    log(f"mesh: {spec.image.file.name}, {' x '.join(map(str, values.shape))} voxels")
+    found = read_segmentation(spec.image, spec.strict)
+    log(f"mesh: {spec.image.title}, {' x '.join(map(str, found.values.shape))} voxels")
+    for sentence in (*found.notes, *found.repairs):
+        log(f"mesh: {sentence}")
+    grid = regions_of(found.values, found.affine, spec.model_copy(update={"image": found.spec}))
+    grid = replace(grid, repairs=(*found.notes, *found.repairs, *grid.repairs))
+    return from_grid(tidied(grid, spec.image, log), spec, rim, log)
+
+
+def _silent(sentence: str) -> None:
+    """Take a sentence and drop it."""
+
+
+def from_grid(grid: RegionGrid, spec: MeshSpec, rim: Mapping[str, float], log: Log = _silent) -> ImageAnatomy:
+    """Choose the working grid for regions on voxels, wherever the voxels come from; it has every piece and contact."""
+    grid = replace(grid, pieces=grid.parts, protected=protected(grid.names, spec))
     anatomy = ImageAnatomy(grid, grid, spec.cavities)
     sizes = sizes_of(spec, rim, anatomy.extent)
     step = working_step(grid, min([*sizes.inside.values(), *sizes.rim.values()]))
-    if step is None:
-        return anatomy
-    working = resampled(grid, step)
-    gone = [name for name in grid.names if working.voxels_now(name) == 0]
-    if gone:
-        raise SegmentationError(
-            f"mesh.size: region {gone[0]!r} is too thin for edges of this length; set a smaller size for it"
-        )
+    fine = interpolated(grid) if slender(grid) and (step is None or grid.spacing.max() > step) else grid
+    working = coarsened(fine, step, log) if step is not None else None
+    if working is None:
+        working = interpolated(fine) if slender(fine) else fine
     return ImageAnatomy(grid, working, spec.cavities)
 
 
@@ -171,25 +198,3 @@ def _thickness(own: NDArray[np.bool_], spacing: Floats) -> float:
     padded = np.pad(own, 1)
     faces = [np.count_nonzero(np.diff(padded, axis=axis)) / spacing[axis] for axis in range(3)]
     return float(np.count_nonzero(own) / max(2.0 / 3.0 * sum(faces), 1e-12))
-
-
-def contacts(grid: RegionGrid, cavities: tuple[str, ...]) -> frozenset[tuple[str, str]]:
-    """Return the pairs of names that share a voxel face, with outside and cut; at least one is meshed."""
-    names = ("outside", *grid.names)
-    padded = np.pad(grid.values, 1)
-    found: set[tuple[str, str]] = set()
-    for axis in range(3):
-        one, two = np.moveaxis(padded, axis, 0)[:-1], np.moveaxis(padded, axis, 0)[1:]
-        unlike = one != two
-        if grid.cut[axis, 0]:
-            unlike[0] = False
-        if grid.cut[axis, 1]:
-            unlike[-1] = False
-        key = np.unique(one[unlike].astype(np.int64) * len(names) + two[unlike])
-        found |= {(names[k // len(names)], names[k % len(names)]) for k in key.tolist()}
-        for end in (0, 1):
-            if grid.cut[axis, end]:
-                face = np.unique(np.moveaxis(grid.values, axis, 0)[-end])
-                found |= {(names[i], "cut") for i in face.tolist() if i > 0}
-    unmeshed = {"outside", "cut", *cavities}
-    return frozenset((min(pair), max(pair)) for pair in found if not set(pair) <= unmeshed)

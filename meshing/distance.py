@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy.spatial import cKDTree
 
 from turgor.meshing.compiled import compiled
 from turgor.meshing.tetrahedra import Floats, Integers, Tetrahedra
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 LEAF = 8
 
@@ -23,7 +18,7 @@ def to_triangles(points: Floats, corners: Floats) -> Floats:
         points: Shape (n, 3).
         corners: Corners of the triangles, shape (t, 3, 3), t > 0.
     """
-    order, bounds, children = _tree(corners)
+    order, bounds, children = tree_of(corners)
     nearest, _ = cKDTree(corners.reshape(-1, 3)).query(points)
     return np.asarray(_distances(points, corners[order], bounds, children, nearest * (1 + 1e-9)))
 
@@ -48,33 +43,76 @@ def surface_of_region(mesh: Tetrahedra, index: int) -> Integers:
     return mesh.facets[np.isin(mesh.facet_surface, chosen)]
 
 
-def _tree(corners: Floats) -> tuple[Integers, Floats, Integers]:
+def tree_of(corners: Floats) -> tuple[Integers, Floats, Integers]:
     """Sort triangles into a balanced tree of boxes.
+
+    Args:
+        corners: Shape (t, 3, 3), t > 0.
 
     Returns:
         Order of the triangles; lowest and highest corner of each box, shape (b, 6); and by box the first and last
         triangle and the two children (-1 for a leaf), shape (b, 4).
     """
-    centers = corners.mean(axis=1)
-    low, high = corners.min(axis=1), corners.max(axis=1)
+    room = len(corners) // 2 + 8
     order = np.arange(len(corners))
-    bounds: list[NDArray[np.float64]] = []
-    children: list[list[int]] = []
-    todo = [(0, len(corners), -1, 0)]
-    while todo:
-        start, stop, parent, slot = todo.pop()
-        number = len(children)
-        if parent >= 0:
-            children[parent][2 + slot] = number
-        inside = order[start:stop]
-        bounds.append(np.concatenate([low[inside].min(axis=0), high[inside].max(axis=0)]))
-        children.append([start, stop, -1, -1])
+    bounds, children = np.empty((room, 6)), np.full((room, 4), -1, dtype=np.int64)
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    count = _grow_tree(corners.mean(axis=1), low, high, order, bounds, children)
+    return order, bounds[:count], children[:count]
+
+
+@compiled
+def _grow_tree(centers: Floats, low: Floats, high: Floats, order: Integers, bounds: Floats, children: Integers) -> int:
+    """Split boxes at the median of their widest axis, parents before children; return how many boxes there are."""
+    children[0, 0], children[0, 1] = 0, len(order)
+    count, box = 1, 0
+    lowest, highest = np.empty(3), np.empty(3)
+    while box < count:
+        start, stop = children[box, 0], children[box, 1]
+        bounds[box, :3], bounds[box, 3:] = np.inf, -np.inf
+        lowest[:], highest[:] = np.inf, -np.inf
+        for i in range(start, stop):
+            t = order[i]
+            for k in range(3):
+                bounds[box, k] = min(bounds[box, k], low[t, k])
+                bounds[box, 3 + k] = max(bounds[box, 3 + k], high[t, k])
+                lowest[k], highest[k] = min(lowest[k], centers[t, k]), max(highest[k], centers[t, k])
         if stop - start > LEAF:
-            axis = int(np.argmax(np.ptp(centers[inside], axis=0)))
-            middle = (stop - start) // 2
-            order[start:stop] = inside[np.argpartition(centers[inside, axis], middle)]
-            todo += [(start, start + middle, number, 0), (start + middle, stop, number, 1)]
-    return order, np.array(bounds), np.array(children, dtype=np.int64)
+            middle = (start + stop) // 2
+            _split_at(centers[:, np.argmax(highest - lowest)], order, start, stop, middle)
+            children[box, 2], children[box, 3] = count, count + 1
+            children[count, 0], children[count, 1] = start, middle
+            children[count + 1, 0], children[count + 1, 1] = middle, stop
+            count += 2
+        box += 1
+    return count
+
+
+@compiled
+def _split_at(values: Floats, order: Integers, start: int, stop: int, middle: int) -> None:
+    """Sort a stretch of `order` so far that all values before its middle are no larger than those after.
+
+    Source: Hoare, Find, Communications of the ACM 4 (1961).
+    """
+    left, right = start, stop - 1
+    while left < right:
+        pivot = values[order[(left + right) // 2]]
+        i, j = left, right
+        while i <= j:
+            while values[order[i]] < pivot:
+                i += 1
+            while values[order[j]] > pivot:
+                j -= 1
+            if i <= j:
+                order[i], order[j] = order[j], order[i]
+                i += 1
+                j -= 1
+        if middle <= j:
+            right = j
+        elif middle >= i:
+            left = i
+        else:
+            return
 
 
 @compiled

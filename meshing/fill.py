@@ -138,7 +138,7 @@ def _checked(
     signed = volumes(points, cells)
     if not (np.abs(signed) > 0).all():
         return f"{int((signed == 0).sum())} flat cells"
-    points, cells, part = repaired(points, cells, np.array(meshed)[volume - 1], boundary.triangles)
+    points, cells, part = repaired(points, cells, np.array(meshed)[volume - 1], boundary)
     enclosed = boundary.part_volumes()
     apart = np.abs(np.bincount(part, volumes(points, cells), len(enclosed)) - enclosed)[meshed]
     if apart.max() > 1e-6 * enclosed[meshed].sum():

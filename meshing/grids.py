@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from turgor.meshing.labels import PartGrid, RegionGrid
+from turgor.meshing.homotopy import factors, relaxed, subdivided
+from turgor.meshing.labels import CUT, PartGrid, RegionGrid
 from turgor.meshing.tetrahedra import Floats
 
 ANISOTROPY = 1.5
@@ -18,47 +21,79 @@ RADII = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0)
 
 
 def working_step(grid: RegionGrid, finest: float) -> float | None:
-    """Return the spacing of an isotropic working grid [mm], or None when the image itself serves.
+    """Return the spacing of an isotropic working grid [mm] coarser than the image, or None when none is wanted.
 
     Args:
         grid: The regions on the image's voxels.
         finest: Smallest edge length wanted [mm].
     """
-    spacing = grid.spacing
-    low = float(spacing.min())
+    low = float(grid.spacing.min())
     step = max(low, finest / 1.5)
-    extent = spacing * np.array(grid.values.shape)
-    step = max(step, float((np.prod(extent) / MOST_VOXELS) ** (1 / 3)))
-    if step <= 1.5 * low and float(spacing.max()) <= ANISOTROPY * low:
-        return None if np.prod(grid.values.shape) <= MOST_VOXELS else step
-    return step
+    volume = grid.voxel_volume * float(np.prod(grid.values.shape))
+    step = max(step, (volume / MOST_VOXELS) ** (1 / 3))
+    crowded = np.prod(grid.values.shape) > MOST_VOXELS
+    return step if step > 1.5 * low or crowded else None
 
 
-def resampled(grid: RegionGrid, step: float) -> RegionGrid:
-    """Vote the regions onto an isotropic grid, keeping their volumes.
+def slender(grid: RegionGrid) -> bool:
+    """Say whether voxels are too far from cubes to be meshed as they are."""
+    return bool(grid.spacing.max() > ANISOTROPY * grid.spacing.min())
 
-    Each name has a smooth level (distance to its boundary, positive inside, averaged over a step); a voxel goes to the
-    largest level plus a weight, and the weights are fitted to the volumes.
 
-    Args:
-        grid: The regions.
-        step: Spacing wanted [mm]; each axis gets the next spacing that divides the box.
+def interpolated(grid: RegionGrid) -> RegionGrid:
+    """Cut slender voxels into cubes and move the surfaces between pieces to where the slices want them.
+
+    Pieces and contacts are those of the image, because the moves keep them.
     """
-    shape = np.array(grid.values.shape)
-    pad = np.where(grid.cut, 0, np.ceil(2.0 * step / grid.spacing).astype(int)[:, None])
-    padded = np.pad(grid.values, pad.tolist())
-    low, extent = -pad[:, 0] - 0.5, shape + pad.sum(axis=1)
-    count = np.maximum(np.round(extent * grid.spacing / step), 1).astype(int)
-    ratio = extent / count
-    axes = [(np.arange(n) + 0.5) * r - 0.5 for n, r in zip(count, ratio, strict=True)]
-    levels = [_level(padded, index, grid.spacing, step, axes) for index in range(len(grid.names) + 1)]
-    affine = grid.affine.copy()
-    affine[:3, :3] = grid.affine[:3, :3] * ratio
-    affine[:3, 3] += grid.affine[:3, :3] @ (low + 0.5 * ratio)
-    wanted = np.bincount(padded.ravel(), minlength=len(levels)) * np.prod(ratio) ** -1.0
-    values = _voted(levels, wanted, step)
-    note = f"the image was resampled to voxels of {step:.3g} mm, keeping volumes"
-    return RegionGrid(values, affine, grid.names, grid.cut, grid.voxels, grid.voxel_volume, (*grid.repairs, note))
+    pad = np.where(grid.cut, 0, 1)
+    values = np.pad(grid.values, pad.tolist())
+    by = factors(grid.spacing, max(MOST_VOXELS / values.size, 1.0))
+    if by.prod() == 1:
+        return grid
+    ids = _padded_ids(grid.parts.ids, grid.cut)
+    ratio = 1.0 / by
+    axes = [(np.arange(n * k) + 0.5) / k - 0.5 for n, k in zip(values.shape, by.tolist(), strict=True)]
+    spacing = grid.spacing / by
+    step = float(np.prod(spacing) ** (1.0 / 3.0))
+    levels = [_level(values, index, grid.spacing, step, axes) for index in range(len(grid.names) + 1)]
+    wanted = np.asarray(np.bincount(values.ravel(), minlength=len(levels)) * float(by.prod()), dtype=np.float64)
+    weights = voted(levels, wanted, step)[1]
+    stack = np.stack(levels) + weights[:, None, None, None]
+    pieces = grid.parts.on(subdivided(ids, by))
+    row = pieces.rows(grid.names)
+    fine = pieces.on(relaxed(pieces, stack, row, float(np.prod(spacing))))
+    inner = row[fine.ids[1:-1, 1:-1, 1:-1]].astype(np.int16)
+    low = -pad[:, 0] - 0.5
+    apart = f"slices {grid.spacing.max():.3g} mm apart"
+    note = f"{apart} were interpolated to {spacing.max():.3g} mm, keeping every contact"
+    return replace(
+        grid,
+        values=inner,
+        affine=moved(grid.affine, low + 0.5 * ratio, ratio),
+        pieces=fine,
+        repairs=(*grid.repairs, note),
+    )
+
+
+def _padded_ids(ids: NDArray[np.int32], cut: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return padded pieces with one voxel more of outside where the image does not end."""
+    wider = np.pad(ids[1:-1, 1:-1, 1:-1], np.where(cut, 0, 1).tolist())
+    padded = np.pad(wider, 1)
+    for axis in range(3):
+        for end, face in ((0, 0), (1, -1)):
+            if cut[axis, end]:
+                where: list[slice | int] = [slice(1, -1)] * 3
+                where[axis] = face
+                padded[tuple(where)] = CUT
+    return padded
+
+
+def moved(affine: Floats, first: Floats, ratio: Floats) -> Floats:
+    """Return the affine of a grid whose first voxel and spacing are given in voxels of another."""
+    moved = affine.copy()
+    moved[:3, :3] = affine[:3, :3] * ratio
+    moved[:3, 3] += affine[:3, :3] @ first
+    return moved
 
 
 def _level(
@@ -80,8 +115,10 @@ def _level(
     return np.asarray(ndimage.map_coordinates(smooth, where, order=1, mode="nearest", output=np.float32))
 
 
-def _voted(levels: list[NDArray[np.float32]], wanted: Floats, step: float) -> NDArray[np.int16]:
-    """Return the index of the largest level plus weight, with weights that give the wanted numbers of voxels."""
+def voted(
+    levels: list[NDArray[np.float32]], wanted: Floats, step: float
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Return the index of the largest level plus weight, and the weights, which give the wanted numbers of voxels."""
     stack = np.stack(levels).reshape(len(levels), -1)
     top = np.partition(stack, -2, axis=0)
     near = np.flatnonzero(top[-1] - top[-2] < 6.0 * step)
@@ -89,14 +126,14 @@ def _voted(levels: list[NDArray[np.float32]], wanted: Floats, step: float) -> ND
     near_stack = stack[:, near]
     base = np.bincount(values, minlength=len(levels)) - np.bincount(values[near], minlength=len(levels))
     weights = np.zeros(len(levels), dtype=np.float32)
-    best, least = values[near], np.inf
+    best, least, kept = values[near], np.inf, weights
     for _ in range(VOTE_ROUNDS):
         lifted = near_stack + weights[:, None]
         choice = lifted.argmax(axis=0).astype(np.int16)
         missing = wanted - base - np.bincount(choice, minlength=len(levels))
         worst = float(np.abs(missing[1:] / np.maximum(wanted[1:], 1.0)).max())
         if worst < least:
-            best, least = choice, worst
+            best, least, kept = choice, worst, weights.copy()
         if worst < 1e-3:
             break
         close = lifted > lifted.max(axis=0) - 0.5 * step
@@ -104,7 +141,7 @@ def _voted(levels: list[NDArray[np.float32]], wanted: Floats, step: float) -> ND
         weights += np.clip(0.7 * missing / rate, -0.2 * step, 0.2 * step).astype(np.float32)
         weights -= weights[0]
     values[near] = best
-    return values.reshape(levels[0].shape)
+    return values.reshape(levels[0].shape), kept
 
 
 def half_thickness(grid: PartGrid) -> NDArray[np.float32]:

@@ -1,49 +1,22 @@
-"""Label images and maps: NIfTI, NRRD, MHA and MHD, as arrays in the RAS frame in millimeters."""
+"""Images of any format: read by the file's name, checked, and taken as labels, as masks or as a map."""
 
 from __future__ import annotations
 
-import re
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turgor.materials.errors import SegmentationError
-from turgor.materials.quantity import factor
-from turgor.meshing.tetrahedra import Floats
+from turgor.meshing.metaimage import read_meta
+from turgor.meshing.nifti import Frame, read_nifti
+from turgor.meshing.nrrdfile import read_nrrd
+from turgor.meshing.voxels import UNREADABLE, Color, Floats, Image, Segment
 
-MOST_VOXELS = 2_000_000_000
-MOST_COMPRESSION = 1_100
-"""gzip cannot make a file smaller than by about this factor."""
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-_SPACES = {
-    "right-anterior-superior": np.eye(4),
-    "ras": np.eye(4),
-    "left-anterior-superior": np.diag([-1.0, 1.0, 1.0, 1.0]),
-    "las": np.diag([-1.0, 1.0, 1.0, 1.0]),
-    "left-posterior-superior": LPS_TO_RAS,
-    "lps": LPS_TO_RAS,
-}
-
-
-@dataclass(frozen=True)
-class Image:
-    """Values on a grid of voxels in the world.
-
-    Attributes:
-        values: Shape (nx, ny, nz).
-        affine: Voxel index to RAS millimeters, shape (4, 4).
-        names: Label value -> name, where the header gives some.
-    """
-
-    values: NDArray[np.number]
-    affine: Floats
-    names: Mapping[int, str]
+MOST_COLORS = 4096
+"""An image of more colors is a picture, no segmentation."""
 
 
 def read_labels(path: Path) -> tuple[NDArray[np.int32], Floats]:
@@ -55,19 +28,8 @@ def read_labels(path: Path) -> tuple[NDArray[np.int32], Floats]:
     Raises:
         SegmentationError: The file is unreadable, too large, not three-dimensional, or its values are no labels.
     """
-    image = _read(path)
-    values = image.values
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            raise SegmentationError(f"{path}: holds values that are not a number; labels must be whole numbers")
-        if not (values == np.round(values)).all():
-            raise SegmentationError(
-                f"{path}: holds values between whole numbers, so it is no label image; threshold it, or take the "
-                "largest probability in each voxel, first"
-            )
-    if values.size and (values.min() < -(2**31) or values.max() >= 2**31):
-        raise SegmentationError(f"{path}: holds label values beyond 32 bits; renumber them")
-    return values.astype(np.int32), image.affine
+    image = by_colors(path, read_image(path))
+    return whole_numbers(path, volume(path, image)), image.affine
 
 
 def read_map(path: Path) -> tuple[Floats, Floats]:
@@ -79,8 +41,8 @@ def read_map(path: Path) -> tuple[Floats, Floats]:
     Raises:
         SegmentationError: The file is unreadable, too large or not three-dimensional.
     """
-    image = _read(path)
-    return image.values.astype(np.float64), image.affine
+    image = read_image(path)
+    return volume(path, image).astype(np.float64), image.affine
 
 
 def not_finite(values: Floats) -> int:
@@ -97,24 +59,32 @@ def label_counts(path: Path) -> dict[int, int]:
 
 def label_names(path: Path) -> dict[int, str]:
     """Return the names that the header gives to label values (3D Slicer's .seg.nrrd); often empty."""
-    return dict(_read(path).names)
+    return dict(read_image(path).names)
 
 
-def _read(path: Path) -> Image:
-    """Read by the file's name; every failure becomes one sentence."""
+def read_image(path: Path, frame: Frame | None = None) -> Image:
+    """Read by the file's name; every failure becomes one sentence.
+
+    Args:
+        path: The file.
+        frame: Which of the two frames of a NIfTI header holds, where they differ.
+
+    Raises:
+        SegmentationError: What is wrong with the file.
+    """
     if not path.is_file():
         raise SegmentationError(f"there is no file {path}")
     name = path.name.lower()
     readers: dict[tuple[str, ...], Callable[[Path], Image]] = {
-        (".nii", ".nii.gz", ".hdr", ".img"): _read_nifti,
-        (".nrrd", ".nhdr"): _read_nrrd,
-        (".mha", ".mhd"): _read_meta,
+        (".nii", ".nii.gz", ".hdr", ".img"): lambda path: read_nifti(path, frame),
+        (".nrrd", ".nhdr"): read_nrrd,
+        (".mha", ".mhd"): read_meta,
     }
     for endings, reader in readers.items():
         if name.endswith(endings):
             try:
                 image = reader(path)
-            except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zlib.error, MemoryError) as error:
+            except UNREADABLE as error:
                 why = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise SegmentationError(f"{path}: cannot be read as an image ({why}); is it complete?") from None
             return _checked(path, image)
@@ -122,215 +92,120 @@ def _read(path: Path) -> Image:
 
 
 def _checked(path: Path, image: Image) -> Image:
-    """Return the image with three axes, or say what is wrong with it."""
-    values = image.values
+    """Return the image with three axes, or four with channels; or say what is wrong with it."""
+    values, channels = image.values, image.channels
+    if values.dtype.names is not None and set(values.dtype.names) >= {"R", "G", "B"}:
+        bytes_of = np.ascontiguousarray(values).view(np.uint8)
+        values, channels = bytes_of.reshape(*values.shape, -1)[..., :3], "color"
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
-    if values.ndim != 3:
-        shape = " x ".join(str(n) for n in values.shape)
-        raise SegmentationError(f"{path}: is {shape}, expected one three-dimensional image; take one volume out of it")
+    if values.ndim not in (3, 4):
+        raise SegmentationError(
+            f"{path}: is {shape_of(values)}, expected one three-dimensional image; take one volume out of it"
+        )
     if values.size == 0:
         raise SegmentationError(f"{path}: holds no voxels")
     if values.dtype.kind not in "biuf":
-        raise SegmentationError(f"{path}: holds colors or complex numbers, expected one number in each voxel")
-    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-12:
+        raise SegmentationError(f"{path}: holds complex or compound numbers, expected one number in each voxel")
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise SegmentationError(f"{path}: its header gives voxels without size; write it again with its spacing")
-    return Image(values, np.asarray(image.affine, dtype=np.float64), image.names)
+    return replace(image, values=values, affine=affine, channels=channels)
 
 
-def _refuse_absurd(path: Path, shape: tuple[int, ...], voxel_bytes: int, stored: int, compressed: bool) -> None:
-    """Raise when a header claims more voxels than can be true, before anything is loaded."""
-    claimed = 1
-    for n in shape:
-        claimed *= max(int(n), 0)
-    if claimed > MOST_VOXELS:
+def shape_of(values: NDArray[np.generic]) -> str:
+    """Return the shape in words."""
+    return " x ".join(str(n) for n in values.shape)
+
+
+def volume(path: Path, image: Image) -> NDArray[np.number]:
+    """Return the values of a three-dimensional image.
+
+    Raises:
+        SegmentationError: The image has channels.
+    """
+    if image.values.ndim != 3:
+        kind = {"time": "time", "vector": "a vector", "color": "colors"}.get(image.channels, "several numbers")
         raise SegmentationError(
-            f"{path}: its header claims {claimed:.3g} voxels ({' x '.join(map(str, shape))}), "
-            f"more than {MOST_VOXELS:.0e}; crop or resample it"
+            f"{path}: is {shape_of(image.values)}, with {kind} in each voxel, expected one three-dimensional image; "
+            "take one volume out of it"
         )
-    if claimed * voxel_bytes > stored * (MOST_COMPRESSION if compressed else 1) + 4096:
+    return image.values.astype(np.uint8) if image.values.dtype.kind == "b" else image.values
+
+
+def slabs[T: np.generic](values: NDArray[T]) -> Iterator[tuple[slice, NDArray[T]]]:
+    """Yield an image in slabs along its third axis of some million voxels, so that copies stay small."""
+    thick = max(1, 4_000_000 // max(1, values[:, :, :1].size))
+    for start in range(0, values.shape[2], thick):
+        part = slice(start, start + thick)
+        yield part, values[:, :, part]
+
+
+def has_fractions(path: Path, values: NDArray[np.number]) -> bool:
+    """Whether any value lies between whole numbers.
+
+    Raises:
+        SegmentationError: A value is not a number.
+    """
+    if values.dtype.kind != "f":
+        return False
+    fractions = False
+    for _, slab in slabs(values):
+        if not np.isfinite(slab).all():
+            raise SegmentationError(f"{path}: holds values that are not a number; labels must be whole numbers")
+        fractions = fractions or bool((slab != np.round(slab)).any())
+    return fractions
+
+
+def whole_numbers(path: Path, values: NDArray[np.number]) -> NDArray[np.int32]:
+    """Return label values as 32-bit numbers.
+
+    Raises:
+        SegmentationError: A value is none that a label can have.
+    """
+    if has_fractions(path, values):
         raise SegmentationError(
-            f"{path}: its header claims {claimed:.3g} voxels, but the file holds only {stored} bytes; is it complete?"
+            f"{path}: holds values between whole numbers, so it is no label image; if these are probabilities, set "
+            "threshold = 0.5 under [mesh.image]"
         )
+    if values.size and (values.min() < -(2**31) or values.max() >= 2**31):
+        raise SegmentationError(f"{path}: holds label values beyond 32 bits; renumber them")
+    return values.astype(np.int32, copy=False)
 
 
-def _read_nifti(path: Path) -> Image:
-    """Read NIfTI 1 or 2."""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError, SpatialImage
-
-    try:
-        image = nibabel.load(path)
-        if not isinstance(image, SpatialImage):
-            raise ValueError("it holds no voxels")
-        shape = tuple(int(n) for n in image.shape)
-        header, frame = image.header, np.asarray(image.affine, dtype=np.float64)
-        data = Path(str(image.file_map["image"].filename))
-        _refuse_absurd(path, shape, header.get_data_dtype().itemsize, data.stat().st_size, data.suffix == ".gz")
-        values = np.asanyarray(image.dataobj)
-        units = getattr(header, "get_xyzt_units", lambda: ("mm", "sec"))()
-        _refuse_two_frames(path, header, shape, frame)
-    except (ImageFileError, HeaderDataError, AttributeError) as error:
-        raise ValueError(str(error)) from None
-    scale = {"meter": 1000.0, "micron": 1e-3}.get(str(units[0]), 1.0)
-    return Image(values, np.diag([scale, scale, scale, 1.0]) @ frame, {})
+def present(values: NDArray[np.integer]) -> list[int]:
+    """Return the label values of an image, ascending."""
+    found: set[int] = set()
+    for _, slab in slabs(values):
+        found.update(np.unique(slab).tolist())
+    return sorted(found)
 
 
-def _refuse_two_frames(path: Path, header: object, shape: tuple[int, ...], affine: Floats) -> None:
-    """Raise when the header's two frames (qform and sform) put the image in different places."""
-    read = getattr(header, "get_qform", None)
-    if read is None:
-        return
-    qform, code = read(coded=True)
-    sform_code = int(header["sform_code"])  # type: ignore[index]
-    if not code or not sform_code or qform is None:
-        return
-    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])
-    apart = float(np.abs(corners @ (qform - affine).T).max())
-    voxel = float(np.linalg.norm(affine[:3, :3], axis=0).min())
-    if apart > 0.2 * voxel:
-        raise SegmentationError(
-            f"{path}: its header has two frames (qform and sform) that lie {apart:.3g} mm apart; delete the wrong one"
-        )
+def by_colors(path: Path, image: Image) -> Image:
+    """Number the colors of a color image, black as background; other images are returned as they are.
+
+    The colors are numbered from 1 in the order of red, then green, then blue, and named "#rrggbb".
+
+    Raises:
+        SegmentationError: There are too many colors.
+    """
+    values = image.values
+    if not (values.ndim == 4 and values.shape[3] in (3, 4) and values.dtype == np.uint8 and image.channels == "color"):
+        return image
+    packed = np.zeros(values.shape[:3], dtype=np.int32)
+    for channel in range(3):
+        packed = packed * 256 + values[..., channel].astype(np.int32)
+    colors = present(packed)
+    if len(colors) > MOST_COLORS:
+        raise SegmentationError(f"{path}: holds {len(colors)} colors, so it is a picture, no label image")
+    known = np.array([0, *(color for color in colors if color)], dtype=np.int32)
+    numbered = np.searchsorted(known, packed).astype(np.int32)
+    segments = tuple(Segment(f"#{c:06x}", 0, i, _rgb(c)) for i, c in enumerate(known.tolist()) if i)
+    listing = ", ".join(f"{one.value} is {one.name}" for one in segments[:12])
+    note = f"{path.name}: its colors were numbered: {listing}{' ...' if len(segments) > 12 else ''}"
+    return replace(image, values=numbered, segments=segments, channels="", notes=(*image.notes, note))
 
 
-def _read_nrrd(path: Path) -> Image:
-    """Read NRRD; its space decides where right and left are."""
-    import nrrd
-
-    try:
-        header = nrrd.read_header(str(path))
-        sizes = tuple(int(n) for n in header["sizes"])
-        encoding = str(header.get("encoding", "raw")).lower()
-        stored = path.stat().st_size
-        if "data file" not in header and "datafile" not in header:
-            packed = encoding not in ("raw", "txt", "text", "ascii")
-            _refuse_absurd(path, sizes, 1 if packed else _nrrd_bytes(header), stored, packed)
-        else:
-            _refuse_absurd(path, sizes, 0, stored, False)
-        values, header = nrrd.read(str(path))
-    except nrrd.NRRDError as error:
-        raise ValueError(str(error)) from None
-    return Image(values, _nrrd_affine(path, header, values.ndim), _segment_names(header))
-
-
-_NRRD_BYTES = {
-    "double": 8,
-    "float": 4,
-    "int64": 8,
-    "uint64": 8,
-    "int32": 4,
-    "uint32": 4,
-    "int": 4,
-    "short": 2,
-    "int16": 2,
-}
-
-
-def _nrrd_bytes(header: Mapping[str, object]) -> int:
-    """Return the bytes of one voxel, at least."""
-    word = str(header.get("type", "")).removesuffix("_t").split(" ")[-1]
-    return _NRRD_BYTES.get(word, 1)
-
-
-def _nrrd_affine(path: Path, header: Mapping[str, object], axes: int) -> Floats:
-    """Return voxel index to RAS millimeters from the header."""
-    if axes != 3:
-        raise SegmentationError(
-            f"{path}: has {axes} axes, expected a three-dimensional label image; in 3D Slicer collapse the layers of "
-            "the segmentation or export it as a labelmap"
-        )
-    space = str(header.get("space", "")).lower()
-    if space not in _SPACES:
-        raise SegmentationError(
-            f"{path}: its header says space {space or 'nothing'!r}, so right and left are not known; "
-            "write it with left-posterior-superior or right-anterior-superior"
-        )
-    directions = np.asarray(header["space directions"], dtype=np.float64)
-    affine = np.eye(4)
-    affine[:3, :3] = directions.T
-    affine[:3, 3] = np.asarray(header.get("space origin", np.zeros(3)), dtype=np.float64)
-    units = header.get("space units")
-    scale = factor(str(list(units)[0]), "mm") if isinstance(units, list | tuple) and units else 1.0  # noqa: RUF015
-    affine[:3] *= scale
-    return np.asarray(_SPACES[space] @ affine)
-
-
-def _segment_names(header: Mapping[str, object]) -> dict[int, str]:
-    """Return the names of 3D Slicer's segments by label value."""
-    names = {}
-    for key, value in header.items():
-        match = re.fullmatch(r"Segment(\d+)_Name", key)
-        if match and (label := header.get(f"Segment{match[1]}_LabelValue")) is not None:
-            names[int(str(label))] = str(value)
-    return names
-
-
-_META_TYPES = {
-    "MET_CHAR": "i1",
-    "MET_UCHAR": "u1",
-    "MET_SHORT": "i2",
-    "MET_USHORT": "u2",
-    "MET_INT": "i4",
-    "MET_UINT": "u4",
-    "MET_LONG": "i4",
-    "MET_ULONG": "u4",
-    "MET_LONG_LONG": "i8",
-    "MET_ULONG_LONG": "u8",
-    "MET_FLOAT": "f4",
-    "MET_DOUBLE": "f8",
-}
-
-
-def _meta_header(path: Path) -> tuple[dict[str, str], int]:
-    """Return the header of a MetaImage and the byte at which it ends."""
-    header: dict[str, str] = {}
-    with path.open("rb") as file:
-        for line in iter(lambda: file.readline(4096), b""):
-            key, found, value = line.decode("utf-8", "replace").partition("=")
-            if not found:
-                break
-            header[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
-                return header, file.tell()
-    raise ValueError("the header has no ElementDataFile")
-
-
-def _read_meta(path: Path) -> Image:
-    """Read MHA or MHD (MetaImage), whose frame is LPS."""
-    header, end = _meta_header(path)
-    shape = tuple(int(n) for n in header["DimSize"].split())
-    if header.get("ElementNumberOfChannels", "1") != "1":
-        raise SegmentationError(f"{path}: holds several numbers in each voxel, expected one")
-    big = "true" in (header.get("BinaryDataByteOrderMSB", "") + header.get("ElementByteOrderMSB", "")).lower()
-    kind = np.dtype((">" if big else "<") + _META_TYPES[header["ElementType"]])
-    compressed = header.get("CompressedData", "False").lower() == "true"
-    local = header["ElementDataFile"] == "LOCAL"
-    source = path if local else path.parent / header["ElementDataFile"]
-    start = end if local else max(int(header.get("HeaderSize", "0")), 0)
-    if not source.is_file():
-        raise SegmentationError(f"{path}: names the data file {header['ElementDataFile']}, which is not beside it")
-    _refuse_absurd(path, shape, kind.itemsize, source.stat().st_size, compressed)
-    raw = source.read_bytes()[start:]
-    if compressed:
-        raw = zlib.decompress(raw, zlib.MAX_WBITS | 32)
-    count = int(np.prod(shape))
-    values = np.frombuffer(raw, dtype=kind, count=count).reshape(shape, order="F").astype(kind.newbyteorder("="))
-    return Image(values, LPS_TO_RAS @ _meta_affine(header, len(shape)), {})
-
-
-def _meta_affine(header: Mapping[str, str], axes: int) -> Floats:
-    """Return voxel index to world of a MetaImage; each row of its matrix is the direction of one axis."""
-
-    def numbers(keys: tuple[str, ...], otherwise: Floats) -> Floats:
-        text = next((header[key] for key in keys if key in header), None)
-        return otherwise if text is None else np.array([float(word) for word in text.split()])
-
-    spacing = numbers(("ElementSpacing", "ElementSize"), np.ones(axes))
-    origin = numbers(("Offset", "Position", "Origin"), np.zeros(axes))
-    matrix = numbers(("TransformMatrix", "Rotation", "Orientation"), np.eye(axes).ravel()).reshape(axes, axes)
-    affine = np.eye(4)
-    affine[:3, :3] = matrix[:3, :3].T * spacing[:3]
-    affine[:3, 3] = origin[:3]
-    return affine
+def _rgb(packed: int) -> Color:
+    """Return red, green and blue of a packed color."""
+    return packed >> 16, packed >> 8 & 255, packed & 255

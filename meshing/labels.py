@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from turgor.materials.errors import SegmentationError
 from turgor.meshing.boundary import Part
-from turgor.meshing.spec import MeshSpec
+from turgor.meshing.pieces import CUT, OUTSIDE, Pieces, pieces_of
+from turgor.meshing.spec import TUMOR, MeshSpec
 from turgor.meshing.tetrahedra import Floats
 
-OUTSIDE, CUT = 0, 1
-MOST_PARTS = 1000
+__all__ = ["CUT", "OUTSIDE", "PartGrid", "RegionGrid", "parts_of", "protected", "regions_of"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class RegionGrid:
         cut: Whether the image ends at the low and high end of each axis, shape (3, 2).
         voxels: Voxels of each name in the image.
         repairs: What was changed, one sentence each.
+        pieces: The pieces of the image on this grid; None where they are those of the voxels.
+        protected: Names whose pieces must all have their volumes.
     """
 
     values: NDArray[np.int16]
@@ -37,6 +39,13 @@ class RegionGrid:
     voxels: dict[str, int]
     voxel_volume: float
     repairs: tuple[str, ...] = field(default=())
+    pieces: Pieces | None = field(default=None)
+    protected: tuple[str, ...] = field(default=())
+
+    @property
+    def parts(self) -> Pieces:
+        """Return the pieces of the image by voxel; those found in the voxels where nothing else is said."""
+        return self.pieces or pieces_of(self.values, self.names, self.cut, self.affine)
 
     @property
     def spacing(self) -> Floats:
@@ -62,11 +71,13 @@ class PartGrid:
         parts: Index into `list` by voxel, shape (nx + 2, ny + 2, nz + 2).
         affine: Voxel index to RAS millimeters, shape (4, 4).
         list: The parts; each piece of a region, cavity or void is one, so that no two volumes have the same surfaces.
+        volumes: Volume that each should have [mm^3], as segmented; NaN where it is free, shape (k,).
     """
 
     parts: NDArray[np.int32]
     affine: Floats
     list: tuple[Part, ...]
+    volumes: Floats
 
 
 def regions_of(values: NDArray[np.int32], affine: Floats, spec: MeshSpec) -> RegionGrid:
@@ -82,20 +93,20 @@ def regions_of(values: NDArray[np.int32], affine: Floats, spec: MeshSpec) -> Reg
     """
     if spec.image is None:
         raise SegmentationError("mesh.image: there is no label image")
-    names = tuple(spec.image.labels)
+    names = spec.image.regions
     present, position = _counted(values)
     _refuse_unknown_labels(spec, present)
-    owner = {label: index + 1 for index, name in enumerate(names) for label in spec.image.labels[name]}
+    owner = {label: index + 1 for index, name in enumerate(names) for label in spec.image.numbers[name]}
     table = np.array([owner.get(label, 0) for label in present], dtype=np.int16)
     regions = table[position]
     box = ndimage.find_objects((regions > 0).astype(np.int8))[0]
     cut = np.array([[part.start == 0, part.stop == n] for part, n in zip(box, values.shape, strict=True)])
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ np.array([part.start for part in box])
-    voxels = {name: sum(present[label] for label in spec.image.labels[name]) for name in names}
+    voxels = {name: sum(present[label] for label in spec.image.numbers[name]) for name in names}
     volume = abs(float(np.linalg.det(affine[:3, :3])))
     grid = RegionGrid(np.ascontiguousarray(regions[box]), moved, names, cut, voxels, volume)
-    return merge_specks(grid, spec.image.merge_below)
+    return replace(grid, protected=protected(names, spec))
 
 
 def _counted(values: NDArray[np.int32]) -> tuple[dict[int, int], NDArray[np.integer]]:
@@ -117,14 +128,14 @@ def _refuse_unknown_labels(spec: MeshSpec, present: dict[int, int]) -> None:
         return
     listing = ", ".join(f"{label} ({count} voxels)" for label, count in present.items() if label != 0)
     listing = listing if len(listing) < 400 else listing[:400] + " ..."
-    file = spec.image.file.name
+    file = spec.image.title
     if not listing:
         raise SegmentationError(f"mesh.image: {file} holds no label, only background")
-    for name, labels in spec.image.labels.items():
+    for name, labels in spec.image.numbers.items():
         for label in labels:
             if label not in present:
                 raise SegmentationError(f"mesh.image.labels.{name}: label {label} is not in {file}; it holds {listing}")
-    claimed = {label for labels in spec.image.labels.values() for label in labels} | set(spec.image.ignore) | {0}
+    claimed = {label for labels in spec.image.numbers.values() for label in labels} | set(spec.image.ignore) | {0}
     left = [label for label in present if label not in claimed]
     if left:
         which = ", ".join(f"{label} ({present[label]} voxels)" for label in left[:12])
@@ -133,68 +144,19 @@ def _refuse_unknown_labels(spec: MeshSpec, present: dict[int, int]) -> None:
         )
 
 
-def merge_specks(grid: RegionGrid, below: int) -> RegionGrid:
-    """Give pieces of fewer voxels to the neighbor they touch most; the largest piece of a region stays.
-
-    Args:
-        grid: The regions.
-        below: Smallest number of voxels that a piece may have; 0 or 1 changes nothing.
-    """
-    if below <= 1:
-        return grid
-    values = np.pad(grid.values, 1)
-    repairs = []
-    for index, name in enumerate(grid.names):
-        labels, count = ndimage.label(values == index + 1)
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-        small = [i for i in range(count) if sizes[i] < below and i != int(sizes.argmax())]
-        boxes = ndimage.find_objects(labels)
-        for i in small:
-            box = tuple(slice(part.start - 1, part.stop + 1) for part in boxes[i])
-            piece = labels[box] == i + 1
-            around = ndimage.binary_dilation(piece) & ~piece
-            values[box][piece] = np.bincount(values[box][around]).argmax()
-        if small:
-            repairs.append(f"{name}: {len(small)} pieces of fewer than {below} voxels joined their neighbors")
-    inner = np.ascontiguousarray(values[1:-1, 1:-1, 1:-1])
-    return RegionGrid(
-        inner, grid.affine, grid.names, grid.cut, grid.voxels, grid.voxel_volume, (*grid.repairs, *repairs)
-    )
+def protected(names: tuple[str, ...], spec: MeshSpec) -> tuple[str, ...]:
+    """Return the regions whose pieces are kept and have their volumes: those said, or those called like a tumor."""
+    if spec.image is not None:
+        return spec.image.protected
+    return tuple(name for name in names if TUMOR.search(name.lower()))
 
 
 def parts_of(grid: RegionGrid, cavities: tuple[str, ...]) -> PartGrid:
-    """Split the meshed regions into face-connected parts, and pad by one voxel of outside or cut.
-
-    Raises:
-        SegmentationError: More parts than a segmentation of an organ has.
-    """
-    parts = np.zeros(tuple(n + 2 for n in grid.values.shape), dtype=np.int32)
-    inner = parts[1:-1, 1:-1, 1:-1]
-    found = [Part("outside", "outside"), Part("cut", "cut")]
-    for index, name in enumerate(grid.names):
-        labels, count = ndimage.label(grid.values == index + 1)
-        if len(found) + count > MOST_PARTS:
-            raise SegmentationError(
-                f"mesh.image: the regions fall into more than {MOST_PARTS} pieces "
-                f"(region {name!r} alone into {count}); set merge_below = 10 or more, or clean the segmentation"
-            )
-        mask = labels > 0
-        inner[mask] = labels[mask] + (len(found) - 1)
-        found += [Part(name, "cavity" if name in cavities else "region")] * count
-    _close_at_the_border(parts, grid.cut)
-    voids, count = ndimage.label(parts == OUTSIDE)
-    enclosed = voids > 1
-    parts[enclosed] = voids[enclosed] + (len(found) - 2)
-    found += [Part("outside", "outside")] * (count - 1)
+    """Return the pieces of the image as parts of the grid, padded by one voxel of outside or cut."""
+    pieces = grid.parts
+    kinds = {"outside": "outside", "cut": "cut", **dict.fromkeys(cavities, "cavity")}
+    found = tuple(Part(name, kinds.get(name, "region")) for name in pieces.names)
+    free = np.array([not part.meshed for part in found])
     moved = grid.affine.copy()
     moved[:3, 3] -= grid.affine[:3, :3].sum(axis=1)
-    return PartGrid(parts, moved, tuple(found))
-
-
-def _close_at_the_border(parts: NDArray[np.int32], cut: NDArray[np.bool_]) -> None:
-    """Set the padding to cut where a part reaches the end of the image."""
-    for axis in range(3):
-        layers = np.moveaxis(parts, axis, 0)
-        for end, face, beside in ((0, 0, 1), (1, -1, -2)):
-            if cut[axis, end]:
-                layers[face][layers[beside] != OUTSIDE] = CUT
+    return PartGrid(pieces.closed(), moved, found, np.where(free, np.nan, pieces.volumes))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from turgor.materials.errors import CaseError, MeshQualityError
+from turgor.materials.errors import CaseError, MeshQualityError, SegmentationError
 from turgor.meshing import certificate
 from turgor.meshing.anatomy import Anatomy, from_image
 from turgor.meshing.distance import signed_distances
@@ -26,7 +26,7 @@ from turgor.meshing.spec import MeshSpec
 from turgor.meshing.surfaces import from_surfaces
 from turgor.meshing.tetrahedra import Tetrahedra
 
-RECIPE = 1
+RECIPE = 2
 """Raised when the same input gives another mesh than before."""
 
 FINER = (5.0, 4.0)
@@ -44,13 +44,14 @@ def _silent(sentence: str) -> None:
     """Take a sentence and drop it."""
 
 
-def mesh(spec: MeshSpec, *, rim: Mapping[str, float] | None = None, log: Log = _silent) -> Path:
+def mesh(spec: MeshSpec, *, rim: Mapping[str, float] | None = None, log: Log = _silent, coarser: float = 1.0) -> Path:
     """Make the mesh of a case, or keep the one that is there.
 
     Args:
         spec: The `[mesh]` table.
         rim: Region -> 1/α [mm], α = sqrt(Lp S/V / K), for each leaky region; used when `size` is "auto".
         log: Takes a sentence now and then.
+        coarser: What all sizes are multiplied with, those that "auto" finds, too.
 
     Returns:
         NAME.h5 beside `spec.file`, with NAME.certificate.json; NAME.msh, too, unless it is the user's own.
@@ -60,7 +61,7 @@ def mesh(spec: MeshSpec, *, rim: Mapping[str, float] | None = None, log: Log = _
     """
     target = spec.file.with_suffix(".h5")
     with _alone(target):
-        made_from = fingerprint(spec, rim or {})
+        made_from = fingerprint(spec, rim or {}, coarser)
         beside = target.with_suffix(".certificate.json").is_file() and spec.file.is_file()
         if beside and attributes(target).get("made_from") == made_from:
             log(f"mesh: {target.name} is up to date")
@@ -68,18 +69,20 @@ def mesh(spec: MeshSpec, *, rim: Mapping[str, float] | None = None, log: Log = _
         if spec.is_own:
             _take_own(spec, target, made_from, log)
         else:
-            _make(spec, rim or {}, target, made_from, log)
+            _make(spec, rim or {}, target, made_from, log, coarser)
     return target
 
 
-def fingerprint(spec: MeshSpec, rim: Mapping[str, float]) -> str:
+def fingerprint(spec: MeshSpec, rim: Mapping[str, float], coarser: float = 1.0) -> str:
     """Return the hash of all that decides a mesh: the spec, the bytes of its inputs, the recipe."""
     digest = hashlib.sha256()
     said = spec.model_dump(mode="json", exclude={"file"})
     if spec.image is not None:
-        said["image"].pop("file")
+        said["image"].update(file=None, reference=None, masks=list(spec.image.masks))
     for surface in said["surfaces"]:
         surface.pop("file")
+    if coarser != 1.0:
+        said["coarser"] = coarser
     rims = {name: round(value, 12) for name, value in rim.items()} if spec.size == "auto" else {}
     digest.update(json.dumps([RECIPE, said, sorted(rims.items())], ensure_ascii=False).encode())
     for path in inputs(spec):
@@ -93,7 +96,16 @@ def inputs(spec: MeshSpec) -> tuple[Path, ...]:
     """Return the files that a mesh is made from."""
     if spec.is_own:
         return (spec.file,)
-    return (spec.image.file,) if spec.image is not None else tuple(surface.file for surface in spec.surfaces)
+    return spec.image.files if spec.image is not None else tuple(surface.file for surface in spec.surfaces)
+
+
+def _hashes(spec: MeshSpec) -> dict[str, str]:
+    """Return the SHA-256 of each input by its name, with its folder where two are called alike."""
+    found: dict[str, str] = {}
+    for path in inputs(spec):
+        name = path.name if path.name not in found else f"{path.parent.name}/{path.name}"
+        found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 @contextlib.contextmanager
@@ -136,26 +148,43 @@ def prepare(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> tuple[Anatomy
     return anatomy, sizes
 
 
-def _make(spec: MeshSpec, rim: Mapping[str, float], target: Path, made_from: str, log: Log) -> None:
+def _make(
+    spec: MeshSpec, rim: Mapping[str, float], target: Path, made_from: str, log: Log, coarser: float = 1.0
+) -> None:
     """Go the whole line from the segmentation to the files."""
     started = time.perf_counter()
     anatomy, sizes = prepare(spec, rim, log)
+    sizes = sizes.times(coarser)
     cells = anatomy.cells(sizes)
     if cells > MOST_CELLS:
         raise MeshQualityError(
             f"mesh.size: the mesh would have about {cells / 1e6:.0f} million cells and need about "
             f"{cells * BYTES_PER_CELL / 1e9:.0f} GB; set larger sizes, for at most {MOST_CELLS / 1e6:.0f} million"
         )
+    try:
+        made, content, warnings = _meshed(anatomy, sizes, spec, log)
+    except (MeshQualityError, SegmentationError) as error:
+        other = anatomy.fallback(str(error), log)
+        if other is None:
+            raise
+        made, content, warnings = _meshed(other, sizes, spec, log)
+    content["seconds"] = round(time.perf_counter() - started, 2)
+    _write(spec, _measured(made), target, made_from, content, warnings, log)
+
+
+def _meshed(
+    anatomy: Anatomy, sizes: Sizes, spec: MeshSpec, log: Log
+) -> tuple[Tetrahedra, dict[str, object], list[str]]:
+    """Fill an anatomy; return the mesh, its certificate, and warnings."""
+    started = time.perf_counter()
     boundary = anatomy.surfaces(sizes, log)
     log(f"mesh: {len(boundary.triangles):,} triangles ({time.perf_counter() - started:.0f} s)")
     filling = fill(boundary, sizes, log=log)
     made = named(boundary, filling, spec.regions() or ())
     log(f"mesh: {len(made.cells):,} cells ({time.perf_counter() - started:.0f} s)")
     content, warnings = certificate.certify(made, anatomy.origin)
-    made = _measured(made)
     content["how"] = filling.how
-    content["seconds"] = round(time.perf_counter() - started, 2)
-    _write(spec, made, target, made_from, content, warnings, log)
+    return made, content, warnings
 
 
 def _measured(bare: Tetrahedra) -> Tetrahedra:
@@ -182,7 +211,7 @@ def _write(
         "mesh_hash": made.hash(),
         "made_from": made_from,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "inputs": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in inputs(spec)},
+        "inputs": _hashes(spec),
         "options": {key: said[key] for key in ("size", "cavities", "unit")},
         "versions": _versions(),
     }
@@ -190,6 +219,8 @@ def _write(
     if not spec.is_own:
         write_msh(spec.file, made)
     write_h5(target, made, made_from)
+    for line in certificate.lines(content):
+        log(line)
 
 
 def _versions() -> dict[str, str]:

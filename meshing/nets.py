@@ -18,13 +18,20 @@ from scipy.sparse import coo_array, csr_array, diags_array
 from turgor.meshing.boundary import Boundary
 from turgor.meshing.compiled import compiled
 from turgor.meshing.labels import CUT, PartGrid
-from turgor.meshing.offset import patch_offsets
+from turgor.meshing.offset import Volumes
 from turgor.meshing.tetrahedra import Floats, Integers
 
 MARGIN = 0.15
 SMOOTHING_ROUNDS = 15
-VOLUME_ROUNDS = 20
-ENOUGH = 1e-4
+VOLUME_ROUNDS = 12
+PULLING_ROUNDS = 40
+PULL = 0.3
+"""Share of the way to the middle of its cell that a point of a part with a wrong volume goes in a round."""
+
+LONGEST_STEP = 0.25
+"""Of a point in a round, in voxels."""
+
+ENOUGH = 1e-6
 """Relative error of volumes at which the rounds end."""
 
 SMALLEST_ANGLE = 12.0
@@ -169,70 +176,29 @@ def _smoothed(net: Net) -> Floats:
 
 
 def _with_volumes(net: Net, points: Floats, grid: PartGrid) -> Floats:
-    """Offset each patch along its normal until every part has the volume of its voxels, as far as cells allow."""
-    count = len(grid.list)
-    key = np.sort(net.sides, axis=1) @ np.array([count, 1])
-    found, patch = np.unique(key, return_inverse=True)
-    patch = patch.reshape(-1)
-    pairs = np.stack([found // count, found % count], axis=1)
-    sign = np.where(net.sides[:, 0] < net.sides[:, 1], 1.0, -1.0)
-    wanted = np.bincount(grid.parts.ravel(), minlength=count).astype(np.float64)
-    wanted[[not part.meshed for part in grid.list]] = np.nan
-    free = (pairs != CUT).all(axis=1)
-    corner = _Corners.of(net, patch, len(pairs), len(points))
-    for _ in range(VOLUME_ROUNDS):
-        normal, volume = _quad_measures(points, net.quads)
-        area = np.bincount(patch, np.linalg.norm(normal, axis=1), len(pairs)) * free
-        spanned = np.bincount(patch, sign * volume, len(pairs))
-        held = np.bincount(pairs[:, 0], spanned, count) - np.bincount(pairs[:, 1], spanned, count)
-        missing = wanted - held
-        if not (np.abs(missing) > ENOUGH * wanted).any():
+    """Move points inside their cells until every part has its volume.
+
+    With all points in the middle of their cells every part has the volume of its voxels. Parts that stay off are
+    therefore pulled towards the middle, a bit each round, until they fit.
+    """
+    wanted = grid.volumes / abs(float(np.linalg.det(grid.affine[:3, :3])))
+    nowhere = (np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3)))
+    volumes = Volumes(net.quads, net.sides, wanted, len(points), nowhere)
+    middle, reach = net.cells + 0.5, 0.5 - MARGIN
+    free = (net.freedom > 0).astype(np.float64)
+    for count in range(VOLUME_ROUNDS + PULLING_ROUNDS):
+        if volumes.measure(points) < ENOUGH:
             break
-        offset = patch_offsets(pairs, area, missing)
-        points = _inside(net, points + (net.freedom > 0) * corner.moved(normal * sign[:, None], offset))
+        if count >= VOLUME_ROUNDS:
+            off = np.unique(volumes.levers.point[(volumes.error > ENOUGH)[volumes.levers.part]])
+            points[off] += PULL * (middle - points)[off]
+            volumes.measure(points)
+        shift = volumes.step(free)
+        outward = (np.abs(points - middle) > reach - 1e-9) & (shift * (points - middle) > 0)
+        if outward.any():
+            shift = volumes.step(free * ~outward)
+        points = _inside(net, points + np.clip(shift, -LONGEST_STEP, LONGEST_STEP))
     return points
-
-
-@dataclass(frozen=True)
-class _Corners:
-    """The (vertex, patch) pairs of a net, along which patches push their vertices."""
-
-    gather: csr_array
-    vertex: Integers
-    patch: Integers
-    n_points: int
-
-    @classmethod
-    def of(cls, net: Net, patch: Integers, n_patches: int, n_points: int) -> _Corners:
-        """Find the pairs."""
-        key = net.quads.ravel() * n_patches + np.repeat(patch, 4)
-        pairs, inverse = np.unique(key, return_inverse=True)
-        quad = np.repeat(np.arange(len(patch)), 4)
-        gather = coo_array((np.ones(len(quad)), (inverse.reshape(-1), quad)), shape=(len(pairs), len(patch))).tocsr()
-        return cls(gather, pairs // n_patches, pairs % n_patches, n_points)
-
-    def moved(self, normal: Floats, offset: Floats) -> Floats:
-        """Return the displacement of each vertex: the sum of offset times unit normal over its patches."""
-        pushed = self.gather @ normal
-        pushed *= (offset[self.patch] / np.maximum(np.linalg.norm(pushed, axis=1), 1e-12))[:, None]
-        return np.stack([np.bincount(self.vertex, pushed[:, i], self.n_points) for i in range(3)], axis=1)
-
-
-@compiled
-def _quad_measures(points: Floats, quads: Integers) -> tuple[Floats, Floats]:
-    """Return area vectors, shape (q, 3), and the volumes they span with the origin, the mean of both diagonals."""
-    normal, volume = np.empty((len(quads), 3)), np.empty(len(quads))
-    for i in range(len(quads)):
-        a, b, c, d = points[quads[i, 0]], points[quads[i, 1]], points[quads[i, 2]], points[quads[i, 3]]
-        ux, uy, uz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
-        wx, wy, wz = d[0] - b[0], d[1] - b[1], d[2] - b[2]
-        normal[i, 0], normal[i, 1], normal[i, 2] = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
-        total = 0.0
-        for p, q, r in ((a, b, c), (a, c, d), (a, b, d), (b, c, d)):
-            total += (p[1] * q[2] - p[2] * q[1]) * r[0]
-            total += (p[2] * q[0] - p[0] * q[2]) * r[1] + (p[0] * q[1] - p[1] * q[0]) * r[2]
-        volume[i] = total / 12.0
-    return 0.5 * normal, volume
 
 
 def _triangulated(net: Net, points: Floats) -> tuple[Floats, Integers, Integers]:

@@ -21,20 +21,20 @@ def refined(boundary: Boundary, target: Callable[[Boundary], Floats]) -> Boundar
 
     Args:
         boundary: The surfaces.
-        target: Gives the wanted edge length at each point [mm].
+        target: Gives the wanted edge length at each point [mm]; a point put between two gets the mean of theirs.
 
     Source: Rivara (1984).
     """
+    wanted = target(boundary)
     for _ in range(MOST_ROUNDS):
-        wanted = target(boundary)
         finer = _split_once(boundary, wanted)
         if finer is None:
             return boundary
-        boundary = finer
+        boundary, wanted = finer
     return boundary
 
 
-def _split_once(boundary: Boundary, wanted: Floats) -> Boundary | None:
+def _split_once(boundary: Boundary, wanted: Floats) -> tuple[Boundary, Floats] | None:
     """Split all terminal edges on the paths of too long ones; None when no edge is too long."""
     points, triangles = boundary.points, boundary.triangles
     pairs = np.sort(np.concatenate([triangles[:, [1, 2]], triangles[:, [2, 0]], triangles[:, [0, 1]]]), axis=1)
@@ -49,7 +49,8 @@ def _split_once(boundary: Boundary, wanted: Floats) -> Boundary | None:
     if not marked.any():
         return None
     split = _terminal(edge, longest, marked)
-    return _bisected(boundary, ends, edge, longest, split)
+    between = wanted[ends[split]].mean(axis=1)
+    return _bisected(boundary, ends, edge, longest, split), np.concatenate([wanted, between])
 
 
 def _terminal(edge: Integers, longest: Integers, marked: Integers) -> Integers:

@@ -28,10 +28,14 @@ from turgor.meshing.stars import (
 from turgor.meshing.tetrahedra import Floats, Integers
 
 SWEEPS = 7
+RELAXED_FROM = 2
+"""Sweep after which points are moved, too: before that most of them are still to go."""
+
 MOST_NEAR = 10_000
 CHUNK = 30_000
 """Vertices tried before triangles are listed anew, which keeps the lists short."""
 
+FLATNESS = 1e-6
 LONGEST = 1.5
 COS_TURN = 0.5
 COS_SHARP = float(np.cos(np.radians(22.0)))
@@ -55,6 +59,7 @@ def collapsed(boundary: Boundary, target: Floats, tolerance: Floats, width: floa
     _, patch = boundary.patches()
     triangles = boundary.triangles.astype(np.int64).copy()
     count = len(boundary.points)
+    cut = np.array([part.kind == "cut" for part in boundary.parts])
     order = np.argsort(triangles.ravel(), kind="stable")
     head = np.full(count + 1, -1, dtype=np.int64)
     following = np.full(3 * len(triangles), -1, dtype=np.int64)
@@ -67,6 +72,7 @@ def collapsed(boundary: Boundary, target: Floats, tolerance: Floats, width: floa
         np.concatenate([boundary.points, np.zeros((1, 3))]),
         triangles,
         patch.astype(np.int64),
+        cut[boundary.sides].any(axis=1).astype(np.int64),
         np.ones(len(triangles), dtype=np.int64),
         head,
         following,
@@ -85,7 +91,8 @@ def collapsed(boundary: Boundary, target: Floats, tolerance: Floats, width: floa
             grid = _refilled(grid, state)
             done += _sweep(state, grid, order, reach)
         grid = _refilled(grid, state)
-        _relax(state, grid, random.permutation(count))
+        if sweep >= RELAXED_FROM:
+            _relax(state, grid, random.permutation(count))
         if done < 0.001 * count and reach == 1.0:
             break
     kept = state.alive == 1
@@ -291,9 +298,17 @@ def _move(state: Surface, grid: Grid, u: int, v: int) -> bool:
 
 
 @compiled
-def _near(state: Surface, u: int, v: int, kind: int) -> bool:
-    """Say whether v is close enough to the planes and lines of u."""
+def _near(state: Surface, u: int, v: int, kind: int, star: Star) -> bool:
+    """Say whether v is close enough to the planes and lines of u, and in all planes that must stay flat."""
     limit = state.tolerance[u] ** 2
+    n, way = np.empty(3), state.points[v] - state.points[u]
+    for i in range(star.size[0]):
+        t = star.triangles[i]
+        if state.flat[t] == 1:
+            write_normal(state.points, state.triangles[t, 0], state.triangles[t, 1], state.triangles[t, 2], n)
+            off = n[0] * way[0] + n[1] * way[1] + n[2] * way[2]
+            if off * off > FLATNESS**2 * (way[0] ** 2 + way[1] ** 2 + way[2] ** 2):
+                return False
     if off_planes(state.planes[u, :11], state.points[v]) > limit:
         return False
     return kind == 0 or off_planes(state.planes[u, 11:], state.points[v]) <= limit
@@ -317,7 +332,7 @@ def _partner(
             break
         if lengths[i] * reach * reach <= (limit * state.tried[u]) ** 2:
             continue
-        if (kind == 1 and one.junction[i] == 0) or not _near(state, u, v, kind) or not look(state, v, two):
+        if (kind == 1 and one.junction[i] == 0) or not _near(state, u, v, kind, one) or not look(state, v, two):
             continue
         if not keeps_topology(state, u, v, kind, one, two):
             continue
@@ -380,10 +395,8 @@ def _worst(state: Surface, star: Star) -> float:
 def _improves(state: Surface, grid: Grid, u: int, one: Star, two: Star, made: Integers, mark: Integers) -> bool:
     """Say whether the triangles of a vertex are better, and cross nothing, with it at the spare point."""
     spare, worst, better = len(state.points) - 1, _worst(state, one), -1.0
-    if worst < COS_GOOD:
-        return False
     _place(state, u, one, spare)
-    if not _near(state, u, spare, 0):
+    if not _near(state, u, spare, 0, one):
         return False
     count = _new_triangles(state, u, spare, one, made)
     for i in range(count):
@@ -402,9 +415,9 @@ def _relax(state: Surface, grid: Grid, order: Integers) -> int:
     mark = np.zeros(len(state.triangles) + 1, dtype=np.int64)
     moved = 0
     for u in order:
-        if state.head[u] < 0 or not look(state, u, one) or vertex_kind(state, u, one) != 0:
+        if state.head[u] < 0 or not look(state, u, one) or _worst(state, one) < COS_GOOD:
             continue
-        if not _improves(state, grid, u, one, two, made, mark):
+        if vertex_kind(state, u, one) != 0 or not _improves(state, grid, u, one, two, made, mark):
             continue
         state.points[u] = state.points[-1]
         moved += 1

@@ -31,6 +31,11 @@ class Sizes:
     inside: Mapping[str, float]
     rim: Mapping[str, float]
 
+    def times(self, factor: float) -> Sizes:
+        """Return sizes that are larger everywhere."""
+        inside, rim = ({name: factor * size for name, size in part.items()} for part in (self.inside, self.rim))
+        return Sizes(inside, rim)
+
 
 def sizes_of(spec: MeshSpec, rim: Mapping[str, float], extent: float, layers: float = 3.0) -> Sizes:
     """Return the sizes that a case asks for.

@@ -23,6 +23,7 @@ class Surface(NamedTuple):
         points: Shape (n, 3); the last one belongs to no triangle and is a place to try.
         triangles: Shape (t, 3).
         patch: Shape (t,).
+        flat: 1 for a triangle of a plane that must stay one, shape (t,).
         alive: 1 for a triangle that is there, shape (t,).
         head: First corner (3 t + i) at each vertex, -1 for none, shape (n,).
         following: Next corner at the same vertex, shape (3 t,).
@@ -36,6 +37,7 @@ class Surface(NamedTuple):
     points: Floats
     triangles: Integers
     patch: Integers
+    flat: Integers
     alive: Integers
     head: Integers
     following: Integers

@@ -2,64 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
-from scipy.spatial import cKDTree
 
 from turgor.materials.errors import SegmentationError
 from turgor.materials.quantity import factor
 from turgor.meshing.boundary import Boundary, Part
 from turgor.meshing.certificate import Origin
+from turgor.meshing.clean import Ledger, Skin, cleaned
 from turgor.meshing.crossing import crossings
 from turgor.meshing.distance import to_triangles
 from turgor.meshing.offset import with_volumes
-from turgor.meshing.polygons import read_triangles
+from turgor.meshing.polygons import read_triangles, written_frame
 from turgor.meshing.refine import refined
+from turgor.meshing.shells import Shell, faced, identical, shells_of
 from turgor.meshing.simplify import collapsed
 from turgor.meshing.sizes import CELL_VOLUME, GROWTH, Sizes, surface_targets, vertex_sizes
 from turgor.meshing.spec import MeshSpec, SurfaceSpec
-from turgor.meshing.tetrahedra import Floats, Integers, areas
+from turgor.meshing.tetrahedra import Floats, areas
+from turgor.meshing.voxelize import SampledAnatomy, voxelized
 
 Log = Callable[[str], None]
 
-WELD = 1e-7
-"""Vertices closer than this, in units of the diagonal, are one."""
-
 TOUCH = 1e-5
-SMALL, LARGE = 0.5, 3000.0
+"""Surfaces closer than this, in units of the diagonal, touch."""
+
+SMALL, LARGE = 5.0, 2500.0
 """Diagonals of anatomy [mm] outside of which the unit must be wrong."""
+
+SMALL_PIECE = 0.5
+"""Smallest diagonal of one surface of several [mm]."""
+
+FLAT = 1e-6
+"""Closed surfaces thinner than this, in units of the diagonal, are sheets."""
+
+MOST_SHELLS = 1000
 
 TOLERANCE = 0.04
 """How far a finer surface may be simplified, in units of the wanted edge length."""
 
 SHORT = 0.7
 """Edges shorter than this, in units of the wanted length, are collapsed."""
-
-ADVICE = (
-    "surfaces must be nested or apart; where they share a wall or overlap, mesh a label image instead "
-    "(fill the surfaces into an image, for example in 3D Slicer)"
-)
-
-
-@dataclass(frozen=True)
-class Shell:
-    """One connected closed surface, normals outward.
-
-    Attributes:
-        points: Shape (n, 3) [mm].
-        triangles: Shape (t, 3).
-        source: Index of the surface of the case that it belongs to.
-        volume: What it encloses [mm^3].
-    """
-
-    points: Floats
-    triangles: Integers
-    source: int
-    volume: float
 
 
 @dataclass(frozen=True)
@@ -69,10 +55,12 @@ class SurfaceAnatomy:
     Attributes:
         boundary: The surfaces as given.
         repairs: What was changed, one sentence each.
+        sampled: Makes the anatomy on voxels, from why, the repairs so far and a log.
     """
 
     boundary: Boundary
     repairs: tuple[str, ...]
+    sampled: Callable[[str, tuple[str, ...], Log], SampledAnatomy]
 
     @property
     def extent(self) -> float:
@@ -104,6 +92,18 @@ class SurfaceAnatomy:
                 total += area / (2.0 * GROWTH) * (finest**-2.0 - size**-2.0)
         return total / CELL_VOLUME
 
+    def fallback(self, why: str, log: Log) -> SampledAnatomy:
+        """Return the same regions on voxels, for when the space between the triangles cannot be filled.
+
+        Args:
+            why: What went wrong with the triangles.
+            log: Takes a sentence now and then.
+
+        Raises:
+            SegmentationError: The case is strict, or a region has no voxels.
+        """
+        return self.sampled(f"the space between the triangles could not be meshed ({why})", self.repairs, log)
+
     def _area(self, name: str) -> float:
         """Return the area of the surface of a region [mm^2]."""
         return float(areas(self.boundary.points, self.boundary.of(name)).sum())
@@ -127,147 +127,152 @@ class SurfaceAnatomy:
         return refined(boundary, lambda surface: surface_targets(surface, sizes))
 
 
-def from_surfaces(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> SurfaceAnatomy:
+def from_surfaces(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> SurfaceAnatomy | SampledAnatomy:
     """Read the closed surfaces of a case and find out what lies between them.
 
+    Clean surfaces that are nested or apart keep their geometry. All others are repaired, and where that does not make
+    them so, sampled on voxels.
+
     Raises:
-        SegmentationError: A surface is unreadable, open, touches itself or another; the sentence says which.
+        SegmentationError: A surface is unreadable, has the wrong unit or no inside, or its region is covered; or the
+            case is strict and something would have to be repaired. The sentence says which.
     """
-    repairs: list[str] = []
-    shells: list[Shell] = []
+    ledger = Ledger(spec.strict)
+    skins = []
     for index, surface in enumerate(spec.surfaces):
-        found, notes = _shells(surface, index)
-        log(f"mesh: {surface.file.name}, {sum(len(s.triangles) for s in found):,} triangles, {surface.region}")
-        shells += found
-        repairs += notes
-    _refuse_contact(shells, spec)
-    return SurfaceAnatomy(_nested(shells, spec), tuple(repairs))
+        skin = _skin(surface, index, _frame(spec, index), ledger)
+        log(f"mesh: {surface.file.name}, {len(skin.triangles):,} triangles, {surface.region}")
+        skins.append(skin)
+    span = np.ptp([corner for skin in skins for corner in (skin.points.min(axis=0), skin.points.max(axis=0))], axis=0)
+    _refuse_size("mesh.surfaces", float(np.linalg.norm(span)), spec.surfaces[0].unit, SMALL)
+    sampled = partial(_sampled, skins, spec, rim)
+    faults = [_fault(s.file.name, skin) for s, skin in zip(spec.surfaces, skins, strict=True) if not skin.closed]
+    why: str | None = ", ".join(faults) or None
+    shells = [] if why else [shell for i, skin in enumerate(skins) for shell in shells_of(skin, i)]
+    why = why or _contact(shells, spec)
+    if why is None:
+        return SurfaceAnatomy(_nested(shells, spec), tuple(ledger.entries), sampled)
+    return sampled(why, tuple(ledger.entries), log)
 
 
-def _shells(surface: SurfaceSpec, index: int) -> tuple[list[Shell], list[str]]:
-    """Read one file: welded, cleaned, closed, outward, split into shells."""
+def _sampled(
+    skins: Sequence[Skin], spec: MeshSpec, rim: Mapping[str, float], why: str, repairs: tuple[str, ...], log: Log
+) -> SampledAnatomy:
+    """Give up the exact geometry.
+
+    Raises:
+        SegmentationError: The case is strict, or a region has no inside.
+    """
+    log(f"mesh: {why}; taking voxels instead of the triangles")
+    ledger = Ledger(spec.strict, list(repairs))
+    ledger.add("mesh.surfaces", f"{why}; the exact geometry is given up for voxels")
+    return voxelized(skins, spec, rim, ledger, log)
+
+
+def _fault(file: str, skin: Skin) -> str:
+    """Say what keeps a surface from being closed."""
+    faults = []
+    if skin.open_edges:
+        faults.append(f"{skin.open_edges:,} open edges")
+    if skin.crowded_edges:
+        faults.append(f"{skin.crowded_edges:,} edges with more than two triangles")
+    return f"{file} has {' and '.join(faults)}"
+
+
+def _frame(spec: MeshSpec, index: int) -> str:
+    """Return the frame of a surface: the one that the case says, or else the file, or else RAS.
+
+    Raises:
+        SegmentationError: Case and file disagree, or one surface is in LPS and of another nobody says it.
+    """
+    said, written = spec.surfaces[index].frame, [written_frame(surface.file) for surface in spec.surfaces]
+    where = f"mesh.surfaces.{index}.frame"
+    if said and written[index] and said != written[index]:
+        raise SegmentationError(f"{where}: the case says {said}, but the file says SPACE={written[index]}; remove one")
+    known = [surface.frame or frame for surface, frame in zip(spec.surfaces, written, strict=True)]
+    if known[index] is None and "LPS" in known:
+        other = spec.surfaces[known.index("LPS")].region
+        raise SegmentationError(
+            f"{where}: region {other!r} is in LPS, and of {spec.surfaces[index].region!r} the frame is not said; "
+            'say frame = "LPS" or "RAS" for each surface'
+        )
+    return known[index] or "RAS"
+
+
+def _skin(surface: SurfaceSpec, index: int, frame: str, ledger: Ledger) -> Skin:
+    """Read one file and go up the ladder of repairs."""
     where = f"mesh.surfaces.{index} ({surface.file.name})"
     points, triangles = read_triangles(surface.file)
+    points = points[np.unique(triangles)]
+    triangles = np.unique(triangles, return_inverse=True)[1].reshape(-1, 3)
     points = points * factor(surface.unit, "mm")
-    if surface.frame == "LPS":
+    if frame == "LPS":
         points = points * np.array([-1.0, -1.0, 1.0])
-    diagonal = float(np.linalg.norm(np.ptp(points, axis=0))) if len(points) else 0.0
-    if not SMALL <= diagonal <= LARGE:
+    diagonal = float(np.linalg.norm(np.ptp(points, axis=0)))
+    _refuse_size(where, diagonal, surface.unit, SMALL_PIECE)
+    skin = faced(cleaned(points, triangles, where, ledger), where, ledger)
+    thickness = 2.0 * abs(skin.volume) / float(areas(skin.points, skin.triangles).sum())
+    if skin.closed and thickness < FLAT * diagonal:
+        raise SegmentationError(f"{where}: encloses no volume, it is a flat sheet; mesh what lies around it instead")
+    return skin
+
+
+def _refuse_size(where: str, diagonal: float, unit: str, least: float) -> None:
+    """Raise when something is too small or too large for the unit to be right."""
+    if not least <= diagonal <= LARGE:
         raise SegmentationError(
-            f"{where}: is {diagonal:.3g} mm across with unit {surface.unit!r}, expected {SMALL:g} mm to {LARGE:g} mm; "
+            f"{where}: is {diagonal:.3g} mm across with unit {unit!r}, expected {least:g} mm to {LARGE:g} mm; "
             "say the unit in which the file was written"
         )
-    points, triangles, dropped = _welded(points, triangles, WELD * diagonal)
-    notes = [f"{surface.file.name}: {dropped} flat or double triangles were dropped"] if dropped else []
-    _refuse_open(where, triangles)
-    triangles, turned = _oriented(triangles)
-    if turned:
-        notes.append(f"{surface.file.name}: {turned} triangles were turned")
-    return _split(points, triangles, index), notes
 
 
-def _welded(points: Floats, triangles: Integers, within: float) -> tuple[Floats, Integers, int]:
-    """Join vertices at one place; drop triangles that are flat or there twice."""
-    pairs = cKDTree(points).query_pairs(within, output_type="ndarray")
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
-    _, group = connected_components(links, directed=False)
-    _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
-    order = np.argsort(np.argsort(first))
-    joined = points[np.sort(first)]
-    corners = order[inverse.reshape(-1)][triangles]
-    rows = np.sort(corners, axis=1)
-    distinct = (rows[:, 0] != rows[:, 1]) & (rows[:, 1] != rows[:, 2])
-    kept = np.flatnonzero(distinct)
-    _, unique = np.unique(rows[kept], axis=0, return_index=True)
-    kept = np.sort(kept[unique])
-    return joined, corners[kept], len(triangles) - len(kept)
+def _contact(shells: list[Shell], spec: MeshSpec) -> str | None:
+    """Say which shells cross or touch each other or themselves.
 
-
-def _edges(triangles: Integers) -> tuple[Integers, Integers, Integers]:
-    """Return for each of the 3 t edges its number, its triangle and its direction (1 when ascending)."""
-    ends = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    owner = np.tile(np.arange(len(triangles)), 3)
-    _, number = np.unique(np.sort(ends, axis=1), axis=0, return_inverse=True)
-    return number.reshape(-1), owner, (ends[:, 0] < ends[:, 1]).astype(np.int64)
-
-
-def _refuse_open(where: str, triangles: Integers) -> None:
-    """Raise when an edge has not exactly two triangles."""
-    number, _, _ = _edges(triangles)
-    count = np.bincount(number)
-    single, many = int((count == 1).sum()), int((count > 2).sum())
-    if single:
-        raise SegmentationError(
-            f"{where}: is open, {single} edges have one triangle only; "
-            "close it (in MeshLab: Close Holes), or mesh a label image"
-        )
-    if many:
-        raise SegmentationError(f"{where}: touches itself, {many} edges have more than two triangles; {ADVICE}")
-
-
-def _oriented(triangles: Integers) -> tuple[Integers, int]:
-    """Turn triangles until neighbors agree; return them and how many were turned."""
-    number, owner, ascending = _edges(triangles)
-    order = np.argsort(number, kind="stable")
-    one, two = order[0::2], order[1::2]
-    agree = ascending[one] != ascending[two]
-    count = len(triangles)
-    graph = coo_array((np.where(agree, 1, 2), (owner[one], owner[two])), shape=(count, count)).tocsr()
-    graph = graph.maximum(graph.T).tocsr()
-    _, shell = connected_components(graph, directed=False)
-    flip = np.zeros(count, dtype=bool)
-    if not agree.all():
-        for start in np.unique(shell, return_index=True)[1].tolist():
-            visited, before = breadth_first_order(graph, start, directed=False)
-            for t in visited[1:].tolist():
-                flip[t] = flip[before[t]] ^ bool(graph[before[t], t] == 2)
-    turned = triangles.copy()
-    turned[flip] = triangles[flip][:, ::-1]
-    return turned, int(min(flip.sum(), (~flip).sum()))
-
-
-def _split(points: Floats, triangles: Integers, source: int) -> list[Shell]:
-    """Return the connected shells, each with normals outward."""
-    links = coo_array(
-        (np.ones(2 * len(triangles)), (triangles[:, [0, 1]].ravel(), triangles[:, [1, 2]].ravel())),
-        shape=(len(points), len(points)),
-    )
-    _, group = connected_components(links, directed=False)
-    shells = []
-    for label in np.unique(group[triangles[:, 0]]).tolist():
-        used, own = np.unique(triangles[group[triangles[:, 0]] == label], return_inverse=True)
-        corners, own = points[used], own.reshape(-1, 3)
-        local = corners[own] - corners.mean(axis=0)
-        volume = float(np.einsum("ij,ij->i", np.cross(local[:, 0], local[:, 1]), local[:, 2]).sum() / 6.0)
-        shells.append(Shell(corners, own[:, ::-1] if volume < 0 else own, source, abs(volume)))
-    return shells
-
-
-def _refuse_contact(shells: list[Shell], spec: MeshSpec) -> None:
-    """Raise when shells cross or touch each other or themselves."""
+    Raises:
+        SegmentationError: Two surfaces are the same, so that the region between them is empty.
+    """
+    if len(shells) > MOST_SHELLS:
+        return f"there are {len(shells):,} separate shells"
     points = np.concatenate([shell.points for shell in shells])
-    start = np.cumsum([0, *(len(shell.points) for shell in shells)])
+    counts = [len(shell.points) for shell in shells]
+    start = np.cumsum([0, *counts])
     triangles = np.concatenate([shell.triangles + s for shell, s in zip(shells, start, strict=False)])
-    owner = np.repeat(np.arange(len(shells)), [len(shell.triangles) for shell in shells])
+    owner, at_point = (
+        np.repeat(np.arange(len(shells)), [len(s.triangles) for s in shells]),
+        np.repeat(np.arange(len(shells)), counts),
+    )
 
     def called(index: int) -> str:
         surface = spec.surfaces[shells[index].source]
         return f"{surface.region!r} ({surface.file.name})"
 
-    diagonal = float(np.linalg.norm(np.ptp(points, axis=0)))
+    near = TOUCH * float(np.linalg.norm(np.ptp(points, axis=0)))
     for i, shell in enumerate(shells):
-        for j, other in enumerate(shells):
-            near = (shell.points > other.points.min(axis=0) - TOUCH * diagonal).all(axis=1)
-            near &= (shell.points < other.points.max(axis=0) + TOUCH * diagonal).all(axis=1)
-            if i == j or not near.any():
-                continue
-            if to_triangles(shell.points[near], other.points[other.triangles]).min() < TOUCH * diagonal:
-                raise SegmentationError(f"mesh.surfaces: {called(i)} and {called(j)} touch; {ADVICE}")
+        other = (at_point != i) & (points > shell.points.min(axis=0) - near).all(axis=1)
+        other &= (points < shell.points.max(axis=0) + near).all(axis=1)
+        if not other.any():
+            continue
+        distance = to_triangles(points[other], shell.points[shell.triangles])
+        if distance.min() < near:
+            j = int(at_point[other][distance.argmin()])
+            _refuse_twins(shells[i], shells[j], spec, near)
+            return f"{called(i)} and {called(j)} touch"
     pairs = crossings(points, triangles)
-    if len(pairs):
-        one, two = owner[pairs[0]].tolist()
-        who = f"{called(one)} crosses itself" if one == two else f"{called(one)} and {called(two)} cross"
-        raise SegmentationError(f"mesh.surfaces: {who}; {ADVICE}")
+    if not len(pairs):
+        return None
+    one, two = owner[pairs[0]].tolist()
+    return f"{called(one)} crosses itself" if one == two else f"{called(one)} and {called(two)} cross"
+
+
+def _refuse_twins(one: Shell, two: Shell, spec: MeshSpec, near: float) -> None:
+    """Raise when two shells of different regions are the same."""
+    names = [spec.surfaces[shell.source].region for shell in sorted((one, two), key=lambda shell: shell.source)]
+    if names[0] != names[1] and identical(one, two, near):
+        raise SegmentationError(
+            f"mesh.surfaces: {names[0]!r} and {names[1]!r} have the same surface, so that region {names[0]!r}, "
+            "the earlier one, has no thickness; remove one of them"
+        )
 
 
 def winding(point: Floats, corners: Floats) -> float:
@@ -282,13 +287,21 @@ def winding(point: Floats, corners: Floats) -> float:
     return float(2.0 * np.arctan2(triple, rest).sum() / (4.0 * np.pi))
 
 
+def _holds(shell: Shell, point: Floats) -> bool:
+    """Say whether a point is inside a shell."""
+    if (point < shell.points.min(axis=0)).any() or (point > shell.points.max(axis=0)).any():
+        return False
+    return winding(point, shell.points[shell.triangles]) > 0.5
+
+
 def _nested(shells: list[Shell], spec: MeshSpec) -> Boundary:
     """Name the spaces between the shells and put the surfaces between unlike ones together."""
     order = sorted(range(len(shells)), key=lambda i: -shells[i].volume)
     around: dict[int, list[int]] = {}
+    larger: list[int] = []
     for i in order:
-        larger = order[: order.index(i)]
-        around[i] = [j for j in larger if winding(shells[i].points[0], shells[j].points[shells[j].triangles]) > 0.5]
+        around[i] = [j for j in larger if _holds(shells[j], shells[i].points[0])]
+        larger.append(i)
     filled = {i: _region_inside([*around[i], i], shells, spec) for i in order}
     space: dict[int, int] = {}
     parts = [Part("outside", "outside")]

@@ -70,9 +70,16 @@ def parser() -> argparse.ArgumentParser:
     made["library"].add_argument("name", nargs="?", metavar="NAME", help="one tissue or agent, with every value")
     made["init"].add_argument("segmentation", type=Path, metavar="SEGMENTATION", help="the label image")
     made["init"].add_argument("-o", "--output", type=Path, metavar="CASE", help="the case file to write")
-    made["convert"].add_argument("source", type=Path, metavar="IN", help="the mesh to read")
-    made["convert"].add_argument("target", type=Path, metavar="OUT", help="the mesh to write, by its ending")
+    _of_convert(made["convert"])
     return top
+
+
+def _of_convert(made: argparse.ArgumentParser) -> None:
+    made.add_argument("source", type=Path, metavar="IN", help="the mesh to read")
+    made.add_argument("target", type=Path, metavar="OUT", help="the mesh to write, by its ending")
+    made.add_argument(
+        "--unit", metavar="UNIT", help="unit of the coordinates of IN, for example m (default: mm); OUT is in mm"
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -177,9 +177,9 @@ def init(said: Namespace) -> int:
 
 def convert(said: Namespace) -> int:
     """Convert a mesh."""
-    from turgor.meshing import formats
+    from turgor.meshing import convert
 
-    for line in formats.convert(said.source, said.target):
+    for line in convert(said.source, said.target, said.unit):
         tell(line)
     tell(f"wrote {said.target}")
     return 0

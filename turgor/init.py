@@ -13,12 +13,17 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from turgor.materials.errors import CaseError, SegmentationError
+from turgor.meshing.spec import TUMOR
+
+if TYPE_CHECKING:
+    from turgor.meshing.look import Look
 
 CELLS = 150_000
 """How many tetrahedra the first mesh should have, about."""
@@ -39,10 +44,6 @@ SPECK = 10
 """Pieces of fewer voxels join their neighbor."""
 
 
-_TUMOR = re.compile("tumou?r|lesion|cancer|carcinoma|glioma|metastas|gtv")
-"""What names of tumors have in common."""
-
-
 @dataclass(frozen=True)
 class Label:
     """What an image says about one label.
@@ -55,6 +56,8 @@ class Label:
         specks: Pieces of fewer than `SPECK` voxels.
         enclosed: Share of its surface that lies against other labels.
         neighbors: Label values that it touches.
+        said: How the case calls it: by its value, or by its name in the file.
+        color: Its color in the file, "#rrggbb"; empty where there is none.
     """
 
     value: int
@@ -64,6 +67,8 @@ class Label:
     specks: int
     enclosed: float
     neighbors: frozenset[int]
+    said: int | str = 0
+    color: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class Draft:
         cut: Whether something meshed reaches the border of the image.
         coarser: Factor on the edge length in the tumor, where thin tissue would take too many cells.
         cells: How many cells are expected.
+        priority: Names of labels that overlap, the highest first.
+        left: What the file holds besides, and why it is left out.
     """
 
     labels: tuple[Label, ...]
@@ -89,20 +96,22 @@ class Draft:
     cut: bool
     coarser: float = 1.0
     cells: int = CELLS
+    priority: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 def write_case(segmentation: Path, output: Path | None) -> list[str]:
-    """Write a case for a label image; return what to tell.
+    """Write a case for a segmentation; return what to tell.
 
     Args:
-        segmentation: The label image.
+        segmentation: A label image, a stack of masks, segments of 3D Slicer, or an RT-STRUCT beside its series.
         output: The case file; by default the image's name with .toml, in the current folder.
 
     Raises:
         SegmentationError: The image cannot be read or holds no label.
         CaseError: The case file exists or cannot be written.
     """
-    from turgor.meshing.images import label_names, read_labels
+    from turgor.meshing.look import look_at
 
     stem = segmentation.name.split(".")[0]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "case"
@@ -111,18 +120,46 @@ def write_case(segmentation: Path, output: Path | None) -> list[str]:
         raise CaseError(f"{target} exists and is not overwritten; remove it, or choose another name with -o")
     if not target.absolute().parent.is_dir():
         raise CaseError(f"{target.parent}: there is no such folder for the case; make it, or choose another with -o")
-    draft = plan(*read_labels(segmentation), label_names(segmentation))
+    look = look_at(segmentation)
+    draft = _as_said(plan(look.values, look.affine, look.names), look)
     draft = _affordable(draft, name, segmentation, target)
     try:
         target.write_text(_text_of(draft, name, segmentation, target), encoding="utf-8")
     except OSError as error:
         raise CaseError(f"{target} cannot be written: {error.strerror}") from None
     return [
-        *(f"{label.name}: value {label.value}, {_milliliters(label)}" for label in draft.labels),
-        *(f"ignored: value {label.value}, {_milliliters(label)}" for label in draft.ignored),
+        *look.notes,
+        *(f"{label.name}: {_called(label)}, {_milliliters(label)}" for label in draft.labels),
+        *(f"ignored: {_called(label)}, {_milliliters(label)}" for label in draft.ignored),
+        *(f"left out: {sentence}" for sentence in draft.left),
+        *(f'its values fit the table {name}; table = "{name}" gives them names' for name in look.tables),
         f"tumor: guessed, {draft.why}",
         f"wrote {target}; read it, correct it, then: turgor run {target}",
     ]
+
+
+def _as_said(draft: Draft, look: Look) -> Draft:
+    """Return the draft with labels called as the file calls them."""
+
+    def said(label: Label) -> Label:
+        color = bytes(look.colors.get(label.value, ())).hex()
+        return replace(label, said=look.said[label.value], color=f"#{color}" if color else "")
+
+    names = {label.value: label.name for label in draft.labels}
+    labels = tuple(said(label) for label in draft.labels)
+    return replace(
+        draft,
+        labels=labels,
+        tumor=next(label for label in labels if label.value == draft.tumor.value),
+        ignored=tuple(said(label) for label in draft.ignored),
+        priority=tuple(names[value] for value in look.priority if value in names),
+        left=look.left,
+    )
+
+
+def _called(label: Label) -> str:
+    """Return how the file calls a label, in a sentence."""
+    return repr(label.said) if isinstance(label.said, str) else f"value {label.said or label.value}"
 
 
 def _text_of(draft: Draft, name: str, segmentation: Path, target: Path) -> str:
@@ -165,7 +202,7 @@ def plan(values: NDArray[np.integer], affine: NDArray[np.float64], names: Mappin
     called = _region_names(found, names or {})
     labels = [_measure(values, value, voxel, called[value]) for value in found]
     chosen, why = _tumor(labels)
-    tumor = chosen if _TUMOR.search(chosen.name) else replace(chosen, name="tumor")
+    tumor = chosen if TUMOR.search(chosen.name) else replace(chosen, name="tumor")
     labels[labels.index(chosen)] = tumor
     kept = _connected(tumor, labels)
     rest = [label for label in sorted(kept, key=lambda label: -label.volume) if label is not tumor]
@@ -233,7 +270,7 @@ def _free(name: str, taken: Iterable[str]) -> str:
 
 def _tumor(labels: list[Label]) -> tuple[Label, str]:
     """Choose the tumor: called so, or the smallest label enclosed by others, or the smallest."""
-    called = [label for label in labels if _TUMOR.search(label.name)]
+    called = [label for label in labels if TUMOR.search(label.name)]
     if called:
         return called[0], f"because the image calls it {called[0].name!r}"
     if len(labels) == 1:
@@ -303,15 +340,28 @@ def _mesh_lines(draft: Draft, segmentation: Path, target: Path) -> Iterator[str]
     yield ""
     yield "[mesh.image]"
     yield f"file = {_text(Path(file).as_posix())}"
-    yield "# region = label value(s); rename the regions to what they are, here and below"
+    if segmentation.suffix.lower() in (".dcm", ".dicom"):
+        folder = os.path.relpath(segmentation.resolve().parent, target.resolve().parent)
+        yield f"reference = {_text(Path(folder).as_posix())}   # the folder of the series that it was drawn on"
+    yield "# region = label value(s) or name(s); rename the regions to what they are, here and below"
     for label in draft.labels:
         enclosed = f"{100 * label.enclosed:.0f} % of its surface against other labels"
         guess = f"; GUESS: the tumor, {draft.why}" if label is draft.tumor else ""
-        yield f"labels.{_key(label.name)} = {label.value}   # {_milliliters(label)}, {enclosed}{guess}"
+        color = f", color {label.color}" if label.color else ""
+        yield f"labels.{_key(label.name)} = {_value(label)}   # {_milliliters(label)}, {enclosed}{color}{guess}"
     if draft.ignored:
-        yield f"ignore = [{', '.join(str(label.value) for label in draft.ignored)}]   # GUESS: not joined to the tumor"
+        yield f"ignore = [{', '.join(map(_value, draft.ignored))}]   # GUESS: not joined to the tumor"
+    if len(draft.priority) > 1:
+        order = ", ".join(map(_text, draft.priority))
+        yield f"priority = [{order}]   # GUESS: where they overlap, the smaller one wins"
+    yield from (f"# left out: {sentence}" for sentence in draft.left)
     if any(label.specks for label in draft.labels):
         yield f"merge_below = {SPECK}   # pieces of fewer voxels join their neighbor: there are some"
+
+
+def _value(label: Label) -> str:
+    """Return the value or the name of a label in TOML."""
+    return _text(label.said) if isinstance(label.said, str) else str(label.said or label.value)
 
 
 def _key(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -117,3 +118,54 @@ def test_an_image_without_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SegmentationError, match="no label"):
         write_case(image, tmp_path / "empty.toml")
     assert not (tmp_path / "empty.toml").exists()
+
+
+def segmented(organ: Labels, path: Path) -> Path:
+    """Write an organ and its tumor as segments of 3D Slicer that overlap, and one that is empty."""
+    whole = np.isin(organ, (7, 4))
+    layers = np.stack([whole, organ == 4]).astype(np.uint8)
+    header = {
+        "space": "left-posterior-superior",
+        "kinds": ["list", "domain", "domain", "domain"],
+        "space directions": np.vstack([np.full(3, np.nan), np.diag([-2.0, -2.0, 2.0])]),
+        "space origin": np.zeros(3),
+    }
+    for index, (name, layer) in enumerate((("Left liver", 0), ("Primary tumor", 1), ("Nothing", 1))):
+        header |= {f"Segment{index}_Name": name, f"Segment{index}_Layer": str(layer)}
+        header |= {f"Segment{index}_LabelValue": str(1 + index // 2), f"Segment{index}_Color": "1 0 0.2"}
+    nrrd.write(str(path), layers, header)
+    return path
+
+
+def test_segments_that_overlap_fill_the_case_with_names_and_priority(organ: Labels, tmp_path: Path) -> None:
+    target = tmp_path / "first.toml"
+    told = write_case(segmented(organ, tmp_path / "a.seg.nrrd"), target)
+    case = Case.read(target)
+    assert case.mesh.image is not None
+    assert dict(case.mesh.image.labels) == {"left_liver": ("Left liver",), "primary_tumor": ("Primary tumor",)}
+    assert case.mesh.image.priority == ("primary_tumor", "left_liver")
+    assert "left out: Nothing: it is empty" in told
+    assert "color #ff0033" in target.read_text(encoding="utf-8")
+
+
+def test_a_stack_of_masks_fills_the_case_with_channels(organ: Labels, tmp_path: Path) -> None:
+    masks = np.stack([np.isin(organ, (7, 4)), organ == 4], axis=-1).astype(np.uint8)
+    nib.save(nib.Nifti1Image(masks, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "a.nii.gz")  # type: ignore[no-untyped-call]
+    write_case(tmp_path / "a.nii.gz", tmp_path / "first.toml")
+    image = Case.read(tmp_path / "first.toml").mesh.image
+    assert image is not None
+    assert dict(image.labels) == {"label_1": (1,), "tumor": (2,)}
+    assert image.priority == ("tumor", "label_1")
+
+
+def test_values_of_a_known_table_are_hinted_at(organ: Labels, tmp_path: Path) -> None:
+    brats = np.select([organ == 7, organ == 4, organ == 2], [2, 4, 1]).astype(np.int32)
+    told = write_case(written(brats, tmp_path / "a.nii.gz"), tmp_path / "first.toml")
+    assert any('table = "brats2017"' in line for line in told)
+
+
+def test_an_image_of_intensities_is_refused(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.arange(12**3, dtype=np.int16).reshape(12, 12, 12), np.eye(4))  # type: ignore[no-untyped-call]
+    nib.save(image, tmp_path / "ct.nii.gz")  # type: ignore[no-untyped-call]
+    with pytest.raises(SegmentationError, match="1727 different values"):
+        write_case(tmp_path / "ct.nii.gz", tmp_path / "first.toml")

@@ -17,6 +17,7 @@ def folder(tmp_path: Path) -> Path:
     (base / "labels.nii.gz").write_bytes(b"")
     (base / "organ.stl").write_bytes(b"")
     (base / "own.msh").write_bytes(b"")
+    (base / "rt.dcm").write_bytes(b"")
     return base
 
 
@@ -34,6 +35,30 @@ def test_the_regions_of_an_image_are_its_labels_without_the_cavities(folder: Pat
     assert spec.regions() == ("brain", "tumor")
     assert spec.image is not None
     assert dict(spec.image.labels) == {"brain": (1, 2), "tumor": (4,), "csf": (6,)}
+
+
+def test_the_regions_of_masks_are_their_names(folder: Path) -> None:
+    spec = read(folder, {"file": "a.msh", "image": {"masks": {"brain": "labels.nii.gz", "tumor": "organ.stl"}}})
+    assert spec.regions() == ("brain", "tumor")
+    assert spec.image is not None
+    assert spec.image.files == (folder / "labels.nii.gz", folder / "organ.stl")
+
+
+def test_a_mesh_depends_on_every_slice_of_the_reference(folder: Path) -> None:
+    series = folder / "series"
+    series.mkdir()
+    for name in ("1.dcm", "2.dcm", "IM3", ".hidden", "notes.txt"):
+        (series / name).write_bytes(b"")
+    spec = read(folder, {"file": "a.msh", "image": {"file": "rt.dcm", "labels": {"a": "A"}, "reference": "series"}})
+    assert spec.image is not None
+    assert [path.name for path in spec.image.files] == ["rt.dcm", "1.dcm", "2.dcm", "IM3"]
+
+
+def test_a_tumor_is_protected_unless_the_case_says_otherwise(folder: Path) -> None:
+    for said, expected in (({}, ("tumor",)), ({"protect": ["csf"]}, ("csf",)), ({"protect": []}, ())):
+        spec = read(folder, image(**said))
+        assert spec.image is not None
+        assert spec.image.protected == expected
 
 
 def test_paths_are_relative_to_the_folder_of_the_case(folder: Path) -> None:
@@ -79,6 +104,22 @@ def test_sizes_are_lengths_in_millimeters(folder: Path) -> None:
         (image(labels={"outside": 1}), ["outside"]),
         (image(labels={"a": 1}, ignore=[1]), ["ignore", "claims"]),
         (image(merge_below=-1), ["merge_below"]),
+        (image(labels={"a": ""}), ["whole number", "segment"]),
+        (image(labels={"a": "Liver", "b": "liver"}), ["'b'", "'a'", "value liver"]),
+        (image(table="brat"), ["brat", "Did you mean 'brats'"]),
+        (image(priority=["tumr"]), ["priority", "Did you mean 'tumor'"]),
+        (image(priority=["tumor", "tumor"]), ["priority", "twice"]),
+        (image(protect=["lesion"]), ["protect", "no region 'lesion'"]),
+        (image(threshold=0), ["threshold", "greater than 0"]),
+        (image(frame="both"), ["frame", "qform"]),
+        (image(reference="organ.stl"), ["reference", "RT-STRUCT"]),
+        (image(masks={"a": "labels.nii.gz"}), ["masks", "instead of file"]),
+        ({"file": "a.msh", "image": {"masks": {"a": "label.nii.gz"}}}, ["no file", "Did you mean"]),
+        ({"file": "a.msh", "image": {"masks": {"a": "labels.nii.gz"}, "table": "brats"}}, ["table", "masks"]),
+        ({"file": "a.msh", "image": {"labels": {"a": 1}}}, ["file", "missing"]),
+        ({"file": "a.msh", "image": {"file": "labels.nii.gz"}}, ["labels", "no region"]),
+        ({"file": "a.msh", "image": {"file": "rt.dcm", "labels": {"a": "A"}, "frame": "qform"}}, ["frame", "NIfTI"]),
+        ({"file": "a.msh", "image": {"file": "rt.dcm", "labels": {"a": "A"}, "threshold": 0.5}}, ["contours"]),
         (image(file="label.nii.gz"), ["no file", "Did you mean 'labels.nii.gz'"]),
         ({"file": "own.msh", "size": {"a": "1 mm"}}, ["mesh of your own"]),
         ({"file": "owm.msh"}, ["no file", "own.msh"]),
