@@ -43,15 +43,6 @@ def assemble(matrix: PETSc.Mat, form: Form, strong: Sequence[DirichletBC] = ()) 
     return matrix
 
 
-def add_to_diagonal(matrix: PETSc.Mat, owned: Array) -> None:
-    """Add a number for each owned row to the diagonal; collective."""
-    diagonal = matrix.getDiagonal()
-    diagonal.array[:] += owned
-    matrix.setDiagonal(diagonal)
-    matrix.assemble()
-    diagonal.destroy()
-
-
 def assemble_right(
     vector: PETSc.Vec, linear: Form, extra: Array, bilinear: Form, strong: Sequence[DirichletBC]
 ) -> PETSc.Vec:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turgor.fem.startup import MPI  # isort: skip  (MPI before DOLFINx)
-
 from turgor.case import Case
 from turgor.fem.domain import Domain
-from turgor.fem.maps import cell_averages
+from turgor.fem.mapped import Mapped, MapRecord, mapped
+from turgor.fem.maps import Averages, Source, cell_averages
 from turgor.materials.errors import CaseError, listed
 from turgor.materials.parameters import PARAMETERS
 from turgor.materials.values import ImageMap, Table
+from turgor.meshing.tensors import is_tensor
 from turgor.resolve import Given, Region, resolve
 
 Array = NDArray[np.float64]
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -30,30 +29,52 @@ class Coefficients:
         domain: The mesh.
         values: Region -> parameter -> value in force.
         maps: (region, parameter) -> averages over the local cells of that region, in the internal unit.
+        tensors: (region, parameter) -> tensors in the local cells of that region, whose third of the trace `maps` has.
+        records: What was made of each map, for the run's record: coverage, what was filled, mean, extremes.
     """
 
     domain: Domain
     values: Mapping[str, Region]
     maps: Mapping[tuple[str, str], Array]
+    tensors: Mapping[tuple[str, str], Array] = field(default_factory=dict)
+    records: tuple[MapRecord, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of the results must know of the maps, one sentence each."""
+        return tuple(sentence for record in self.records for sentence in record.sentences)
 
     @classmethod
     def of(cls, case: Case, domain: Domain) -> Coefficients:
         """Resolve the values of a case and average its maps over the cells; collective.
 
         Raises:
-            CaseError: A region without material, or a map that does not cover its region.
+            CaseError: A region without material; a map that does not cover its region, or cannot be right.
         """
         values = resolve(case, domain.regions)
         complaints: list[str] = []
-        maps: dict[tuple[str, str], Array] = {}
-        for region, given in values.items():
-            for name, value in given.items():
-                if isinstance(value.value, ImageMap):
-                    maps[region, name], problems = _averaged(domain, region, value, value.value)
-                    complaints += [f"materials.{region}.{name}: {problem}" for problem in problems]
+        maps: dict[tuple[str, str], Mapped] = {}
+        sources = domain.comm.bcast(_sources(values) if domain.comm.rank == 0 else {}, root=0)
+        for source, wanted in sources.items():
+            chosen = np.flatnonzero(domain.within({region for region, _ in wanted}))
+            found = cell_averages(source, domain.points[chosen], domain.comm)
+            for region, name in wanted:
+                where, given = f"materials.{region}.{name}", values[region][name]
+                if isinstance(found, str):
+                    complaints.append(f"{where}: {found}")
+                    continue
+                own = _part(found, domain.region[chosen] == domain.regions.index(region))
+                maps[region, name] = mapped(domain, region, given, _image(given), own)
+                complaints += [f"{where}: {problem}" for problem in maps[region, name].problems]
         if complaints:
             raise CaseError(listed(complaints))
-        return cls(domain, values, maps)
+        return cls(
+            domain,
+            values,
+            {key: one.values for key, one in maps.items()},
+            {key: one.tensors for key, one in maps.items() if one.tensors is not None},
+            tuple(one.record for one in maps.values() if one.record is not None),
+        )
 
     def cells(self, name: str, time: float = 0.0, *, regions: Iterable[str] | None = None) -> Array:
         """Return a parameter on the local cells at a time [s], ghosts included, shape (n_cells,).
@@ -72,6 +93,19 @@ class Coefficients:
                 found[chosen] = value.at(time) if isinstance(value, Table) else self.values[region][name].number()
         return found
 
+    def tensor(self, name: str, time: float = 0.0) -> Array | None:
+        """Return a parameter as a tensor on the local cells, ghosts included, shape (n_cells, 3, 3).
+
+        Regions where it is a number have that number times the identity. None where no region has tensors.
+        """
+        having = [region for region, parameter in self.tensors if parameter == name]
+        if not having:
+            return None
+        found = self.cells(name, time)[:, None, None] * np.eye(3)
+        for region in having:
+            found[self.domain.region == self.domain.regions.index(region)] = self.tensors[region, name]
+        return found
+
     def chosen(self, name: str, word: str) -> NDArray[np.bool_]:
         """Return which local cells have a word, for example lymph = "one-way"."""
         having = [index for index, region in enumerate(self.domain.regions) if self.values[region][name].value == word]
@@ -88,36 +122,27 @@ class Coefficients:
         return tuple(one.value for one in given if isinstance(one.value, Table))
 
 
-def _averaged(domain: Domain, region: str, given: Given, image: ImageMap) -> tuple[Array, list[str]]:
-    """Return the map's averages on the local cells of a region, scaled, and what is wrong with it."""
-    chosen = np.flatnonzero(domain.region == domain.regions.index(region))
-    means, covered, problem = cell_averages(image.file, domain.points[chosen], domain.comm)
-    if problem:
-        return means, [problem]
-    owned = chosen < domain.owned
-    volumes = domain.volumes[chosen[owned]]
-    sums = [float(volumes.sum()), float(volumes @ covered[owned]), float(volumes @ means[owned])]
-    volume, inside, integral = (domain.comm.allreduce(part) for part in sums)
-    if inside < 0.999 * volume:
-        share = 100 * inside / volume
-        return means, [f"the map {image.file.name} covers {share:.1f} % of the region, expected all of it"]
-    if image.relative and not integral > 0:
-        return means, [
-            f"the map {image.file.name} has mean {integral / volume:g} over the region, expected more than zero"
-        ]
-    values = means * (given.number() * volume / integral if image.relative else image.factor)
-    return values, _out_of_range(domain, given, image, values)
+def _sources(values: Mapping[str, Region]) -> Mapping[Source, list[tuple[str, str]]]:
+    """Return each image that the case names, with the regions and parameters that it gives, so as to read it once."""
+    found: dict[Source, list[tuple[str, str]]] = {}
+    for region, given in values.items():
+        for name, one in given.items():
+            if isinstance(one.value, ImageMap):
+                image = one.value
+                said = bool(image.components or image.frame)
+                tensor = said or (name in PARAMETERS and PARAMETERS[name].tensor and is_tensor(image.file))
+                source = Source(image.file, image.no_value, tensor, image.components, image.frame)
+                found.setdefault(source, []).append((region, name))
+    return found
 
 
-def _out_of_range(domain: Domain, given: Given, image: ImageMap, values: Array) -> list[str]:
-    """Return the complaint about values that the parameter cannot have, for example negative ones from noise."""
-    parameter = PARAMETERS.get(given.parameter)
-    least = domain.comm.allreduce(float(values.min(initial=np.inf)), op=MPI.MIN)
-    most = domain.comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX)
-    if parameter is None or (least >= parameter.low and most <= parameter.high * (1 + ROUNDING)):
-        return []
-    bad = least if least < parameter.low else most
-    return [
-        f"the map {image.file.name} gives {bad:g} {parameter.unit} somewhere in the region, expected "
-        f"{parameter.low:g} to {parameter.high:g}; set such voxels right first"
-    ]
+def _image(given: Given) -> ImageMap:
+    """Return the map that gives a value."""
+    if not isinstance(given.value, ImageMap):
+        raise TypeError(f"{given.parameter} is not given by a map")
+    return given.value
+
+
+def _part(found: Averages, chosen: NDArray[np.bool_]) -> Averages:
+    """Return the averages over some of the cells."""
+    return Averages(found.values[chosen], found.covered[chosen], found.inside[chosen], found.notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,19 @@ class Nodal:
     """
 
     values: Array
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTable:
+    """A table of a physics' own, one or more rows each time fields are written.
+
+    Attributes:
+        columns: After the time.
+        rows: What the physics has to say now; collective. An empty text leaves a cell empty.
+    """
+
+    columns: tuple[str, ...]
+    rows: Callable[[], Iterable[Sequence[float | str]]]
 
 
 class Problem(ABC):
@@ -149,6 +162,22 @@ class Problem(ABC):
 
     def verification(self) -> Mapping[str, Any]:
         """Return what tells whether the numbers can be trusted."""
+        return {}
+
+    def own_tables(self) -> Mapping[str, OwnTable]:
+        """Return tables of its own, by the name of the file in the run folder; always the same ones."""
+        return {}
+
+    def cell_fields(self) -> Mapping[str, tuple[Array, str]]:
+        """Return what is written with the fields, so that a balance can be computed again from the file.
+
+        Returns:
+            Name -> a number for each local cell, and its unit.
+        """
+        return {}
+
+    def findings(self) -> Mapping[str, Any]:
+        """Return what the run's record says of the last state, beside measures and balance; collective."""
         return {}
 
     def warnings(self) -> Iterable[str]:

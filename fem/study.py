@@ -20,10 +20,10 @@ from turgor.fem.march import Stepped, march
 from turgor.fem.measures import Measures
 from turgor.fem.physics.drug.plasma import Plasma as PlasmaCurve
 from turgor.fem.problem import Problem
-from turgor.fem.record import QUANTITIES, Balance, Plasma, Quantities, Regions, static_fields
+from turgor.fem.record import QUANTITIES, TIME, Balance, Plasma, Quantities, Regions, Table, static_fields
 from turgor.fem.runfolder import RunFolder, agree, find_run
 from turgor.fem.spec import TimeSpec
-from turgor.fem.vtkhdf import FieldFile
+from turgor.fem.vtkhdf import FieldFile, Numbered
 from turgor.progress import Progress, silent
 
 FIELDS = "fields.vtkhdf"
@@ -82,7 +82,7 @@ def solve(
                 progress(*_done(step, case.time), f"t = {step.time:.4g} s, step {step.length:.3g} s")
         citations = summary.citations(case, domain, coefficients)
         run.write("references.bib", summary.bibliography(citations))
-        run.note(summary.after(case, domain, problems, citations, recorder.worst))
+        run.note(summary.after(case, coefficients, problems, citations, recorder.worst))
     return place.path
 
 
@@ -160,6 +160,7 @@ class Recorder:
         for problem in problems.values():
             self.accessible.update(problem.provides().get("accessible", {}))
         self.measures = Measures(case.output.measures, domain, self.fields, fluxes, self.accessible)
+        self.tables = {name: own for problem in problems.values() for name, own in problem.own_tables().items()}
         self.worst: dict[str, float] = {}
         self._written = 0.0
         self._curve: PlasmaCurve | None = getattr(problems.get("drug"), "plasma", None)
@@ -173,6 +174,7 @@ class Recorder:
         self._quantities = Quantities(run, self.measures.units)
         self._balance = Balance(run)
         self._regions = Regions(run, self.domain, self.fields, self.accessible)
+        self._own = [(Table(run, name, (TIME, *own.columns)), own) for name, own in self.tables.items()]
         self._plasma = Plasma(run) if self._curve is not None else None
 
     def state(self) -> dict[str, State]:
@@ -188,16 +190,23 @@ class Recorder:
 
     def complaint(self, folder: Path, saved: Saved) -> str:
         """Say what keeps the files from going on after a checkpoint; "" when nothing does. On rank 0."""
-        tables = [QUANTITIES, "balance.csv", "regions.csv", *(["plasma.csv"] if self._curve else [])]
+        tables = [QUANTITIES, "balance.csv", "regions.csv", *(["plasma.csv"] if self._curve else []), *self.tables]
         written = float(saved.state[WRITTEN][FIELDS][0])
         return record.complaint(folder, tables, saved.step.time) or vtkhdf.complaint(folder / FIELDS, written)
+
+    def _beside(self) -> dict[str, Numbered]:
+        """Return what the physics write beside their fields."""
+        found = [item for problem in self.problems.values() for item in problem.cell_fields().items()]
+        return {name: Numbered("DG0", values, unit) for name, (values, unit) in found}
 
     def write(self, step: Stepped) -> None:
         """Write the state at the end of a step; collective."""
         time = step.time
         if step.output:
-            self._file.write(time, self.fields)
+            self._file.write(time, {**self.fields, **self._beside()})
             self._written = time
+            for table, own in self._own:
+                table.append((time, *row) for row in list(own.rows()))
         self._quantities.write(time, self.measures.at(time))
         self._regions.write(time)
         for name, problem in self.problems.items():

@@ -96,7 +96,11 @@ def _certificate(file: Path) -> dict[str, Any]:
 
 
 def after(
-    case: Case, domain: Domain, problems: Mapping[str, Problem], keys: Iterable[str], worst: Mapping[str, float]
+    case: Case,
+    coefficients: Coefficients,
+    problems: Mapping[str, Problem],
+    keys: Iterable[str],
+    worst: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return what is known after the last step; collective."""
     statistics = {name: dict(problem.statistics()) for name, problem in problems.items()}
@@ -113,8 +117,12 @@ def after(
             for spec in ordered(case.physics)
         ],
         "solvers": statistics,
+        "findings": {name: dict(found) for name, problem in problems.items() if (found := problem.findings())},
         "verification": {**checks, "balance_residual_max": dict(worst)},
-        "warnings": [sentence for problem in problems.values() for sentence in problem.warnings()],
+        "warnings": [
+            *coefficients.notes,
+            *(sentence for problem in problems.values() for sentence in problem.warnings()),
+        ],
         "citations": list(keys),
         "references": {key: citation(key) for key in keys},
     }
@@ -140,6 +148,7 @@ def resolved(case: Case, domain: Domain, coefficients: Coefficients, problems: M
             region: {name: _value(given) for name, given in values.items()}
             for region, values in coefficients.values.items()
         },
+        "maps": [record.as_words() for record in coefficients.records],
         "unused": sorted(_unused(case)),
         "agent": _agent(agent) if agent else None,
         "plasma": {"words": plasma.words()} if plasma else None,

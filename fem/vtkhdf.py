@@ -6,7 +6,7 @@ A temporal UnstructuredGrid of one part: the mesh stands there once, in the numb
 
 Three things are easily got wrong. h5py's default `libver` is kept: with a newer one, a file whose writer was killed is
 none for VTK. Each time of a field is one chunk, so that appending never rewrites an earlier time. What does not
-change carries an offset 0 for each step.
+change carries an offset 0 for each step; what is the same as at the time before points back there.
 
 The mesh is written at degree 1. Quadratic fields would need `_Mesh` to number the nodes of a Lagrange space instead of
 the points of the geometry, and the cell type 71; the rest of the file would stay.
@@ -15,6 +15,7 @@ the points of the geometry, and the cell type 71; the rest of the file would sta
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -144,6 +145,7 @@ class FieldFile:
         self._beside = path.with_name(f".{path.name}.tmp")
         self._mesh = _number(mesh, comm)
         self._names: tuple[str, ...] = ()
+        self._last: dict[str, tuple[bytes, int]] = {}
         self._file: h5py.File
         if until is not None:
             self._names = self._on_root(lambda: self._take_up(until))
@@ -248,8 +250,8 @@ class FieldFile:
         count = _count(steps, until)
         steps.attrs["NSteps"] = count
         series = _series(root)
-        for dataset, size in series.values():
-            dataset.resize(count * size, axis=0)
+        for name, (dataset, size) in series.items():
+            dataset.resize(_rows(steps, name, count, size), axis=0)
         for dataset in (*steps.values(), *steps["PointDataOffsets"].values(), *steps["CellDataOffsets"].values()):
             if isinstance(dataset, h5py.Dataset):
                 dataset.resize(count, axis=0)
@@ -266,9 +268,11 @@ class FieldFile:
             if first:
                 _declare(root[values.group], name, values)
                 _growing(offsets, name, (), "i8")
-            series = root[values.group][name]
-            _extend(offsets[name], [len(series)])
-            _extend(series, values.numbers)
+            series, seen = root[values.group][name], _digest(values.numbers)
+            if self._last.get(name, (b"", 0))[0] != seen:
+                self._last[name] = (seen, len(series))
+                _extend(series, values.numbers)
+            _extend(offsets[name], [self._last[name][1]])
         for group in ("PointData", "CellData"):
             for name in set(root[group]) - set(fields):
                 _extend(steps[f"{group}Offsets"][name], [0])
@@ -300,9 +304,10 @@ def complaint(path: Path, time: float) -> str:
     try:
         with h5py.File(path, "r", locking=False) as file:
             root = file["VTKHDF"]
-            count = _count(root["Steps"], time)
-            there = count > 0 and root["Steps/Values"][count - 1] == time
-            whole = there and all(len(dataset) >= count * size for dataset, size in _series(root).values())
+            steps, series = root["Steps"], _series(root)
+            count = _count(steps, time)
+            there = count > 0 and steps["Values"][count - 1] == time
+            whole = there and all(len(rows) >= _rows(steps, name, count, size) for name, (rows, size) in series.items())
     except (OSError, KeyError, RuntimeError):
         return f"{path.name} is missing or damaged"
     return "" if whole else f"{path.name} ends before t = {time:g} s"
@@ -311,6 +316,18 @@ def complaint(path: Path, time: float) -> str:
 def _count(steps: h5py.Group, until: float) -> int:
     """Return the number of steps up to a time [s]."""
     return int(np.searchsorted(steps["Values"][: steps.attrs["NSteps"]], until, side="right"))
+
+
+def _rows(steps: h5py.Group, name: str, count: int, size: int) -> int:
+    """Return the rows that a field has up to a number of steps, of `size` rows each; some may point to the same."""
+    group = "PointDataOffsets" if name in steps["PointDataOffsets"] else "CellDataOffsets"
+    offsets = steps[group][name][:count]
+    return int(offsets.max()) + size if len(offsets) else 0
+
+
+def _digest(numbers: Numbers) -> bytes:
+    """Return what tells values from others."""
+    return hashlib.blake2b(np.ascontiguousarray(numbers)).digest()
 
 
 def _series(root: h5py.Group) -> dict[str, tuple[h5py.Dataset, int]]:

@@ -24,6 +24,7 @@ class Parameter:
         high: Largest value allowed.
         default: Value in force when nobody gives one; None means that it must be given.
         choices: Words allowed, for a parameter that is not a number; the first is the default.
+        tensor: Whether an image of tensors may give it.
     """
 
     name: str
@@ -34,10 +35,13 @@ class Parameter:
     high: float = float("inf")
     default: float | None = None
     choices: tuple[str, ...] = field(default=())
+    tensor: bool = False
 
 
 _FLOW = (
-    Parameter("hydraulic_conductivity", "mm^2/(Pa*s)", "K", "interstitial hydraulic conductivity", low=0.0),
+    Parameter(
+        "hydraulic_conductivity", "mm^2/(Pa*s)", "K", "interstitial hydraulic conductivity", low=0.0, tensor=True
+    ),
     Parameter("vessel_conductivity", "mm/(Pa*s)", "Lp", "hydraulic conductivity of the vessel wall", low=0.0),
     Parameter("vessel_surface_density", "1/mm", "S/V", "vessel surface per tissue volume", low=0.0),
     Parameter("vascular_pressure", "Pa", "pv", "microvascular pressure"),

@@ -45,6 +45,6 @@ def material_model(extra: tuple[Parameter, ...] = ()) -> type[Material]:
         if parameter.choices:
             fields[parameter.name] = (Literal[parameter.choices] | None, None)
         else:
-            kind = ValueIn(parameter.unit, maps=True, low=parameter.low, high=parameter.high)
+            kind = ValueIn(parameter.unit, maps=True, tensors=parameter.tensor, low=parameter.low, high=parameter.high)
             fields[parameter.name] = (Annotated[Value, kind] | None, None)
     return create_model("Material", __base__=Material, **fields)  # type: ignore[call-overload, no-any-return]

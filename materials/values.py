@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
@@ -42,6 +43,11 @@ class Table:
         return self.text
 
 
+Missing = Literal["refuse", "mean", "nearest"]
+FRAMES = ("RAS", "LPS", "voxel", "FSL")
+COMPONENTS = ("xx", "xy", "xz", "yy", "yz", "zz")
+
+
 @dataclass(frozen=True, slots=True)
 class ImageMap:
     """A value that changes in space: an image in world coordinates, averaged over each cell.
@@ -51,8 +57,15 @@ class ImageMap:
         unit: Internal unit of the parameter.
         factor: Factor from the image's numbers to the internal unit; 1 for a relative map.
         relative: The region's value is scaled by map/mean, so that its mean over the region is kept.
-        mean: The region's value for a relative map where the library has none.
+        mean: For a relative map the region's value, where the library has none; for an absolute one the mean over the
+            region that is expected, which the map is checked against.
         text: As it was written.
+        missing: What parts of the region in voxels without a value (NaN), or beyond the image, get: "refuse", "mean"
+            (the mean over the rest of the region) or "nearest" (the value of the nearest cell with one).
+        no_value: A number that stands for no value, beside NaN.
+        components: Order of the numbers of a tensor in each voxel, such as ("xx", "xy", "xz", "yy", "yz", "zz"); empty
+            where the header says it, or for a map of numbers.
+        frame: Axes of these tensors: "RAS", "LPS", "voxel" or "FSL"; empty where the header says it.
     """
 
     file: Path
@@ -61,6 +74,10 @@ class ImageMap:
     relative: bool
     mean: Quantity | None
     text: str
+    missing: Missing = "refuse"
+    no_value: float | None = None
+    components: tuple[str, ...] = ()
+    frame: str = ""
 
     def __str__(self) -> str:
         """Return the text as written."""
@@ -140,12 +157,14 @@ class ValueIn:
     Attributes:
         unit: The internal unit.
         maps: Whether an image is allowed.
+        tensors: Whether an image of tensors is allowed.
         low: Smallest value allowed, in the internal unit.
         high: Largest value allowed.
     """
 
     unit: str
     maps: bool = False
+    tensors: bool = False
     low: float = float("-inf")
     high: float = float("inf")
 
@@ -177,14 +196,26 @@ class ValueIn:
     def _map(self, raw: dict[str, Any], info: ValidationInfo) -> ImageMap:
         if not self.maps:
             raise ValueError("an image is not possible here, expected a number with a unit or a table in time")
-        _keys(raw, {"image", "unit", "as"}, {"mean"})
+        if not self.tensors and {"components", "frame"} & set(raw):
+            raise ValueError("only hydraulic_conductivity takes an image of tensors; leave out components and frame")
+        optional = {"mean", "missing", "no_value"} | ({"components", "frame"} if self.tensors else set())
+        _keys(raw, {"image", "unit", "as"}, optional)
         if raw["as"] not in ("absolute", "relative"):
             raise ValueError(f'as = {raw["as"]!r}, expected "absolute" or "relative"')
         relative = raw["as"] == "relative"
         file = existing_file(raw["image"], info)
-        scale = 1.0 if relative else factor(str(raw["unit"]), self.unit)
-        mean = Quantity.parse(raw["mean"], self.unit) if "mean" in raw else None
-        return ImageMap(file, self.unit, scale, relative, mean, f"{file.name} [{raw['unit']}], {raw['as']}")
+        return ImageMap(
+            file=file,
+            unit=self.unit,
+            factor=1.0 if relative else factor(str(raw["unit"]), self.unit),
+            relative=relative,
+            mean=Quantity.parse(raw["mean"], self.unit) if "mean" in raw else None,
+            text=f"{file.name} [{raw['unit']}], {raw['as']}",
+            missing=_one_of("missing", raw.get("missing", "refuse"), get_args(Missing)),
+            no_value=_number("no_value", raw["no_value"]) if "no_value" in raw else None,
+            components=_components(raw["components"]) if "components" in raw else (),
+            frame=_one_of("frame", raw["frame"], FRAMES) if "frame" in raw else "",
+        )
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Tell pydantic how to read and write the value."""
@@ -199,9 +230,44 @@ class ValueIn:
         forms: list[dict[str, Any]] = [number, _object({"times": texts, "values": texts}, 2)]
         forms.append(_object({"csv": {"type": "string"}, "unit": {"type": "string"}}, 2))
         if self.maps:
-            words = {"image": {"type": "string"}, "unit": {"type": "string"}, "as": {"enum": ["absolute", "relative"]}}
-            forms.append(_object(words | {"mean": {"type": "string"}}, 3))
+            words: dict[str, Any] = {
+                "image": {"type": "string"},
+                "unit": {"type": "string"},
+                "as": {"enum": ["absolute", "relative"]},
+            }
+            words |= {"mean": {"type": "string"}, "missing": {"enum": [*get_args(Missing)]}}
+            words |= {"no_value": {"type": "number"}}
+            if self.tensors:
+                words |= {"components": {"type": "string"}, "frame": {"enum": [*FRAMES]}}
+            forms.append(_object(words, 3))
         return {"anyOf": forms}
+
+
+def _one_of[T: str](key: str, raw: object, words: tuple[T, ...]) -> T:
+    """Return one of the words that a key may have."""
+    for word in words:
+        if raw == word:
+            return word
+    expected = ", ".join(f'"{word}"' for word in words)
+    raise ValueError(f"{key} = {raw!r}, expected one of {expected}.{nearest(str(raw), words)}")
+
+
+def _number(key: str, raw: object) -> float:
+    """Return a plain finite number."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not np.isfinite(raw):
+        raise ValueError(f"{key} = {raw!r}, expected a number as it stands in the image, for example 0")
+    return float(raw)
+
+
+def _components(raw: object) -> tuple[str, ...]:
+    """Return the order of a tensor's six numbers, with "yx" read as "xy"."""
+    words = tuple("".join(sorted(word)) for word in re.split(r"[\s,]+", str(raw).strip().lower()))
+    if sorted(words) != sorted(COMPONENTS):
+        raise ValueError(
+            f"components = {raw!r}, expected the order of the six numbers in each voxel, "
+            'such as "xx, xy, xz, yy, yz, zz"'
+        )
+    return words
 
 
 def _object(properties: dict[str, Any], required: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Heavy (matplotlib, PyVista): import it inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -25,6 +25,7 @@ from turgor.postprocess.look import (
     save_figure,
     styled,
 )
+from turgor.postprocess.manifest import TumorNote
 from turgor.postprocess.maps import fades, snapshot_times
 from turgor.postprocess.profiles import Profile, profile
 from turgor.postprocess.run import Run
@@ -36,11 +37,32 @@ _INSIDE = "#FBEFE6"
 """Ground of the inside of the tumor in profiles."""
 
 
-def pressure_profile(anatomy: Anatomy, into: Path) -> Picture | None:
-    """Draw the pressure against the distance from the tumor's surface; None when there is no tumor."""
-    curve = profile(anatomy, np.asarray(anatomy.grid.point_data["pressure"], dtype=np.float64))
-    if curve is None:
-        return None
+_BOUCHER = (0.2, 1.1)
+"""Depths [mm] between which the plateau was reached in tumors. Source: Boucher, Baxter and Jain (1990)."""
+
+_PROFILE = ("distance [mm]", "pressure mean [Pa]", "pressure p05 [Pa]", "pressure p95 [Pa]", "volume [mm^3]")
+
+
+def pressure_profiles(run: Run, anatomy: Anatomy, into: Path) -> Iterator[Picture]:
+    """Draw the pressure against the distance from the surface of each tumor, as the solver tells it.
+
+    A run that does not tell it gets one picture, from the pressure at the nodes.
+    """
+    rows = run.profile.where("t [s]", run.profile.words("t [s]")[-1]) if len(run.profile) else run.profile
+    notes = {note.name: note for note in run.manifest.findings.flow.tumors}
+    for name in rows.distinct("tumor"):
+        part = rows.where("tumor", name)
+        curve = Profile(*(part.numbers(column) for column in _PROFILE))
+        only = len(rows.distinct("tumor")) == 1
+        yield _pressure_picture(curve, into, notes.get(name), "" if only else name)
+    if not len(rows):
+        found = profile(anatomy, np.asarray(anatomy.grid.point_data["pressure"], dtype=np.float64))
+        if found is not None:
+            yield _pressure_picture(found, into, None, "")
+
+
+def _pressure_picture(curve: Profile, into: Path, note: TumorNote | None, name: str) -> Picture:
+    stem = "pressure-profile" + (f"-{name}" if name else "")
     with styled():
         figure = new_figure(6.4, 3.5)
         axes = figure.subplots()
@@ -48,20 +70,42 @@ def pressure_profile(anatomy: Anatomy, into: Path) -> Picture | None:
         axes.fill_between(curve.distance, MMHG(curve.low), MMHG(curve.high), color="#0072B2", alpha=0.22, lw=0,
                           label="5–95 % of the volume")  # fmt: skip
         axes.plot(curve.distance, MMHG(curve.mean), color="#0072B2", label="mean")
+        if note is not None:
+            _mark_plateau(axes, note)
         axes.set(xlabel="distance from the tumor surface [mm]", ylabel="interstitial pressure [mmHg]")
         pascal = axes.secondary_yaxis("right", functions=(FROM_MMHG, MMHG))
         pascal.set_ylabel("[Pa]")
         pascal.spines["right"].set_visible(True)
         axes.legend(loc="best")
-        path = save_figure(figure, into / "pressure-profile.svg")
+        path = save_figure(figure, into / f"{stem}.svg")
     caption = (
-        "Interstitial pressure by distance from the outer surface of the tumor (negative inside): volume-weighted mean "
-        f"and 5–95 % band in bins. Innermost bin {number(float(MMHG(curve.mean[0])))} mmHg."
+        f"Interstitial pressure by distance from the outer surface of the tumor{f' {name}' if name else ''} (negative "
+        f"inside): volume-weighted mean and 5–95 % band in layers. Innermost {number(float(MMHG(curve.mean[0])))} mmHg."
     )
     if curve.distance[0] < -1.0 and curve.distance[-1] > 1.0:
         caption += f" Over the millimeter on either side of the surface it falls by {number(_drop(curve))} mmHg."
-    return Picture("pressure-profile", "Pressure across the tumor rim", caption, path, wide=False,
-                   data=(_profile_csv(curve, into / "pressure-profile.csv", "pressure", "Pa"),))  # fmt: skip
+    if note is not None and note.plateau is not None:
+        caption += (
+            f" Dashed: the plateau, {number(float(MMHG(note.plateau)))} mmHg; circles: where the mean reaches 50, 90 "
+            f"and 95 % of it. Gray: {_BOUCHER[0]} to {_BOUCHER[1]} mm below the surface, where tumors were measured to "
+            f"reach their plateau (Boucher, Baxter and Jain 1990)."
+        )
+    return Picture(stem, "Pressure across the tumor rim", caption, path, wide=False,
+                   data=(_profile_csv(curve, into / f"{stem}.csv", "pressure", "Pa"),))  # fmt: skip
+
+
+def _mark_plateau(axes: Axes, note: TumorNote) -> None:
+    """Draw the plateau, the depths to parts of it, and the range of depths that was measured."""
+    if note.plateau is None:
+        return
+    axes.axvspan(-_BOUCHER[1], -_BOUCHER[0], color="#999999", alpha=0.25, lw=0, zorder=0.5)
+    plateau = float(MMHG(note.plateau))
+    axes.axhline(plateau, color="#8C510A", lw=0.9, ls=(0, (4, 3)), label="plateau")
+    found = [(-depth, share * plateau) for share, depth in
+             ((0.5, note.depth50), (0.9, note.depth90), (0.95, note.depth95)) if depth is not None]  # fmt: skip
+    if found:
+        x, y = np.array(found).T
+        axes.plot(x, y, "o", ms=5, mfc="white", mec="#D55E00", mew=1.4, label="50, 90, 95 % of it", zorder=4)
 
 
 def _drop(curve: Profile) -> float:

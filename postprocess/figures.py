@@ -61,7 +61,7 @@ def _flow(run: Run, anatomy: Anatomy, into: Path) -> Iterator[Picture]:
 
     if run.has("pressure"):
         yield maps.pressure_map(anatomy, into)
-        yield from _present(curves.pressure_profile(anatomy, into))
+        yield from curves.pressure_profiles(run, anatomy, into)
     if run.has("velocity"):
         yield maps.velocity_map(anatomy, into)
 

@@ -85,6 +85,61 @@ class Verification(Part):
     balance_residual_max: Mapping[str, float] = {}
 
 
+class Ending(Part):
+    """A way in which the fluid that leaves a tumor ends: rate [mm^3/s], and share of all that leaves."""
+
+    way: str
+    place: str
+    rate: float
+    share: float
+
+
+class TumorNote(Part):
+    """The numbers of a tumor, in mm, s and Pa; None where there is none to tell. The solver's `rim` defines them."""
+
+    name: str
+    regions: tuple[str, ...] = ()
+    surfaces: tuple[str, ...] = ()
+    condition: str = ""
+    volume: float = 0.0
+    depth: float = 0.0
+    plateau: float | None = None
+    surface: float | None = None
+    depth50: float | None = None
+    depth90: float | None = None
+    depth95: float | None = None
+    edge: float | None = None
+    area: float = 0.0
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    efflux: float = 0.0
+    influx: float = 0.0
+    fate: tuple[Ending, ...] = ()
+
+
+class FarNote(Part):
+    """Tissue farther than a distance [mm] from every tumor, and its mean pressure [Pa]."""
+
+    region: str
+    distance: float
+    pressure: float
+
+
+class FlowNote(Part):
+    """What a flow found."""
+
+    tumors: tuple[TumorNote, ...] = ()
+    far: tuple[FarNote, ...] = ()
+
+
+class Findings(Part):
+    """What the physics found, at the last time."""
+
+    flow: FlowNote = Field(default_factory=FlowNote)
+
+
 class Manifest(Part):
     """`run.json`."""
 
@@ -111,6 +166,7 @@ class Manifest(Part):
     physics: tuple[PhysicsNote, ...] = ()
     solvers: Mapping[str, SolverNote] = {}
     verification: Verification = Field(default_factory=Verification)
+    findings: Findings = Field(default_factory=Findings)
     stages: Mapping[str, float] = {}
     citations: tuple[str, ...] = ()
     references: Mapping[str, str] = {}
@@ -149,6 +205,42 @@ class Resolved(Part):
     agent: Mapping[str, JsonValue] | None = None
     plasma: Mapping[str, JsonValue] | None = None
     conditions: tuple[Condition, ...] = ()
+
+
+class BarNote(Part):
+    """A number on two meshes, and its error; `bar` is None where there is a reason for none."""
+
+    name: str
+    value: float
+    coarse: float
+    unit: str = ""
+    order: int = 1
+    ratio: float = 1.0
+    bar: float | None = None
+    reason: str = ""
+
+
+class Bars(Part):
+    """`errorbar.json`; empty for a run that has none."""
+
+    format: int = FORMAT
+    runs: tuple[tuple[str, str], ...] = ()
+    cells: tuple[int, ...] = ()
+    measures: tuple[BarNote, ...] = ()
+    tumors: tuple[BarNote, ...] = ()
+
+    def of(self, name: str) -> BarNote | None:
+        """Return the bar of a measure, or of a number of a tumor such as "tumor.plateau"; None if there is none."""
+        return next((note for note in (*self.measures, *self.tumors) if note.name == name), None)
+
+
+def read_bars(folder: Path) -> Bars:
+    """Return `errorbar.json` of a run folder, empty if there is none.
+
+    Raises:
+        CaseError: It cannot be read.
+    """
+    return _checked(folder, "errorbar.json", Bars) if (folder / "errorbar.json").is_file() else Bars()
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turgor.postprocess import tables, words
+from turgor.postprocess import rim, tables, words
 from turgor.postprocess.certificate import certificate_of
 from turgor.postprocess.figures import Chapter, chapters
 from turgor.postprocess.ledger import Ledger, ledgers
@@ -87,6 +87,10 @@ def _content(run: Run, books: tuple[Ledger, ...], drawn: list[Chapter], scene: I
         "chapters": {chapter.key: chapter for chapter in drawn},
         "figure_numbers": _figure_numbers(drawn),
         "measures": tables.measures(run),
+        "tumors": rim.tumor_tables(run),
+        "fluid": rim.fluid_table(run),
+        "fluxes": rim.surface_table(run),
+        "bars": run.bars,
         "transient": len(run.times) > 1,
         "region_header": header,
         "region_rows": regions,

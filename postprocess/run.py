@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from turgor.materials.errors import CaseError
-from turgor.postprocess.manifest import Manifest, Resolved, read_manifest, read_resolved
+from turgor.postprocess.manifest import Bars, Manifest, Resolved, read_bars, read_manifest, read_resolved
 from turgor.postprocess.table import Table
 
 if TYPE_CHECKING:
@@ -95,6 +95,28 @@ class Run:
     def region_means(self) -> Table:
         """Means and extremes of the fields by region, one row a step and region."""
         return Table.read(self.folder / "regions.csv")
+
+    @cached_property
+    def fluid(self) -> Table:
+        """Every way of the fluid by region, gross, each time fields are stored."""
+        return Table.read(self.folder / "fluid.csv")
+
+    @cached_property
+    def surface_fluxes(self) -> Table:
+        """The flux of fluid through every named surface, each time fields are stored."""
+        return Table.read(self.folder / "surfaces.csv")
+
+    @cached_property
+    def profile(self) -> Table:
+        """The pressure against the distance from each tumor, each time fields are stored; empty without a tumor."""
+        return Table.read(self.folder / "profile.csv")
+
+    @cached_property
+    def bars(self) -> Bars:
+        """The errors of the numbers, from a second mesh; empty for a run without --error-bar, or with an old one."""
+        bars = read_bars(self.folder)
+        current = bool(bars.runs) and bars.runs[0] == (self.manifest.case_hash, str(self.manifest.finished))
+        return bars if current else Bars()
 
     @cached_property
     def plasma(self) -> Table:

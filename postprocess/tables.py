@@ -17,7 +17,10 @@ _HEADER = re.compile(r"(?P<key>.*) \[(?P<unit>.*)\]$")
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure: its last value, and over time its largest value and when; with what it is of, if known."""
+    """One measure: its last value with its error, over time its largest value and when; with what it is of, if known.
+
+    `note` says why there is no error where one was asked for.
+    """
 
     key: str
     meaning: str
@@ -25,6 +28,8 @@ class Measure:
     last: str
     largest: str
     when: str
+    bar: str = ""
+    note: str = ""
 
 
 def measures(run: Run) -> list[Measure]:
@@ -47,9 +52,21 @@ def measures(run: Run) -> list[Measure]:
                 _value(float(values[-1]), unit),
                 _value(float(values[peak]), unit) if len(values) > 1 else "",
                 clock(float(times[peak])) if len(values) > 1 else "",
+                *error_of(run, match["key"], unit),
             )
         )
     return found
+
+
+def error_of(run: Run, name: str, unit: str, scale: Scale | None = None) -> tuple[str, str]:
+    """Return the error of a number as text in its unit, and the reason where there is none."""
+    note = run.bars.of(name)
+    if note is None or note.bar is None:
+        return ("", note.reason if note else "")
+    if scale is not None:
+        return f"± {number(note.bar * scale.factor, 2)}", ""
+    mmhg = f" ({number(note.bar / PASCAL_PER_MMHG, 2)})" if unit == "Pa" else ""
+    return f"± {number(note.bar, 2)}{mmhg}", ""
 
 
 def _both_units(unit: str) -> str:

@@ -63,6 +63,14 @@ def parser() -> argparse.ArgumentParser:
             help="where run folders are made (default: results)",
         )
     made["run"].add_argument("-n", dest="ranks", type=_ranks, default=1, metavar="RANKS", help="processes that solve")
+    made["run"].add_argument(
+        "--error-bar",
+        action="store_true",
+        help="solve on a mesh twice as coarse, too, and tell each error",
+    )
+    made["check"].add_argument(
+        "--explain", action="store_true", help="tell which condition fits which situation, and what it does"
+    )
     made["solve"].add_argument("--piped", action="store_true", help=argparse.SUPPRESS)
     for name in ("report", "render"):
         made[name].add_argument("run", type=Path, metavar="RUN", help="the run folder")

@@ -42,16 +42,37 @@ def run(said: Namespace) -> int:
     """Mesh, solve and report."""
     case = _case(said)
     _solvable(case)
+    if said.error_bar:
+        from turgor import errorbar
+
+        errorbar.refuse(case)
     began = time.monotonic()
     _make_mesh(case)
     before = time.time()
     folder = _solve_here(said) if said.ranks == 1 else _solve_on(said)
     if (folder / "run.json").stat().st_mtime < before:
         tell("the run is up to date")
+    if said.error_bar:
+        _make_bars(said, case, folder)
     _make_report(folder)
     _warn(folder)
     tell(f"done in {duration(time.monotonic() - began)}; open {folder / 'report.html'}")
     return 0
+
+
+def _make_bars(said: Namespace, case: Case, folder: Path) -> None:
+    """Do the case once more on a mesh twice as coarse, and tell what that says of its numbers."""
+    from turgor import errorbar, line
+
+    tell("the same on a mesh twice as coarse, for the error bars")
+    coarser = case.with_(mesh__file=str(errorbar.coarse_file(case).resolve()))
+    line.mesh(coarser, log=tell, coarser=errorbar.COARSER)
+    other = Namespace(**{**vars(said), "set": [*said.set, errorbar.change(case)], "into": folder / errorbar.FOLDER})
+    coarse = _solve_here(other) if said.ranks == 1 else _solve_on(other)
+    if not errorbar.up_to_date(folder, coarse):
+        errorbar.write(folder, coarse, case.output.measures)
+    for sentence in errorbar.sentences(json.loads((folder / errorbar.FILE).read_text(encoding="utf-8"))):
+        tell(sentence)
 
 
 def mesh(said: Namespace) -> int:
@@ -130,8 +151,9 @@ def _run_folder(path: Path) -> Path:
 
 
 def _make_report(folder: Path, *, always: bool = False) -> None:
-    page, run = folder / "report.html", folder / "run.json"
-    if not always and page.exists() and page.stat().st_mtime >= run.stat().st_mtime:
+    page, inputs = folder / "report.html", [folder / name for name in ("run.json", "errorbar.json")]
+    newest = max(path.stat().st_mtime for path in inputs if path.exists())
+    if not always and page.exists() and page.stat().st_mtime >= newest:
         tell("the report is up to date")
         return
     from turgor import postprocess
@@ -151,9 +173,12 @@ def render(said: Namespace) -> int:
 
 def check(said: Namespace) -> int:
     """Check."""
-    from turgor.overview import show
+    from turgor.overview import explain, show
 
-    show(_case(said))
+    case = _case(said)
+    show(case)
+    if said.explain:
+        explain(case)
     return 0
 
 

@@ -113,6 +113,22 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
 
 
+def explain(case: Case) -> None:
+    """Print which condition stands for which surface, after what the outer surfaces of the case are held at.
+
+    Raises:
+        CaseError: The mesh exists and does not fit the case.
+    """
+    from turgor.explain import candidates, table
+
+    file = case.mesh.file.with_suffix(".h5")
+    screen = console()
+    if file.is_file():
+        surfaces = read_mesh(file).surfaces
+        screen.print(candidates(surfaces, conditions(case, surfaces)))
+    screen.print(table())
+
+
 def show(case: Case) -> None:
     """Print the case: what it is, every value in force, surfaces and conditions, size.
 

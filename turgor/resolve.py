@@ -12,6 +12,7 @@ from turgor.fem.spec import MeasureSpec, OutputSpec, PatientSpec, PhysicsSpec, T
 from turgor.materials.errors import CaseError, nearest
 from turgor.materials.library import Agent, Entry, Tissue, library
 from turgor.materials.parameters import PARAMETERS, Parameter
+from turgor.materials.plausible import Usual, expected, usual
 from turgor.materials.quantity import Quantity
 from turgor.materials.spec import Material
 from turgor.materials.values import ImageMap, Table, Value
@@ -32,6 +33,7 @@ class Given:
         source: Key of the bibliography, "case", "assumed" or "default".
         reason: Why an assumed value is what it is, or where a cited one was read.
         base: For a relative map, the number that it scales, in the internal unit.
+        usual: For an absolute map, between which values its mean over the region is expected.
     """
 
     parameter: str
@@ -40,6 +42,7 @@ class Given:
     source: str
     reason: str = ""
     base: float | None = None
+    usual: Usual | None = None
 
     def number(self) -> float:
         """Return the number in the internal unit; the base of a relative map; the first value of a table."""
@@ -88,10 +91,13 @@ def in_force(region: str, material: Material, parameter: Parameter, agent: Agent
     value = material.given().get(parameter.name)
     if value is None:
         return fallback
-    base = None
-    if isinstance(value, ImageMap) and value.relative:
+    if not isinstance(value, ImageMap):
+        return Given(parameter.name, value, str(value), "case")
+    if value.relative:
         base = value.mean.value if value.mean else (fallback.number() if fallback else None)
-    return Given(parameter.name, value, str(value), "case", base=base)
+        return Given(parameter.name, value, str(value), "case", base=base)
+    known = expected(value.mean) if value.mean else usual(parameter.name, entry)
+    return Given(parameter.name, value, str(value), "case", usual=known)
 
 
 def agent_of(physics: Mapping[str, PhysicsSpec]) -> Agent | None:

@@ -142,3 +142,20 @@ def test_the_case_has_what_could_differ(folder: Path) -> None:
     assert all(float(last[name][term]) > 0 for name in ("tumor", "normal") for term in ("made", "lost"))
     # Lymph of the normal tissue is on in some cells and off in others: its pressure is above pL in between.
     assert float(last["core"]["made"]) >= 0
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("table", ["fluid.csv", "surfaces.csv", "rim.csv", "profile.csv", "fate.csv"])
+def test_what_the_flow_reports_agrees(table: str, ranks: int, folder: Path) -> None:
+    one, many = rows(folder, 1, table), rows(folder, ranks, table)
+    assert len(one) == len(many) > 1
+    for left, right in zip(one, many, strict=True):
+        # Net rates are differences, which agree to 1e-8 of the largest term of their row.
+        rates = {key: float(text) for key, text in left.items() if key.endswith("mm^3/s]")}
+        for key, text in left.items():
+            if "[" not in key and key != "share":
+                assert text == right[key]
+            elif text or right[key]:
+                a, b = float(text), float(right[key])
+                scale = max(map(abs, rates.values())) if key in rates else abs(a)
+                assert abs(a - b) <= AGREE * scale, (key, a, b, left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import h5py
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 
 from turgor.case import Case
+from turgor.explain import SITUATIONS, markdown
+from turgor.fem.physics.flow.spec import FlowSpec
 from turgor.materials.errors import CaseError
-from turgor.overview import conditions, matching, read_mesh, show
+from turgor.overview import conditions, explain, matching, read_mesh, show
 
+ROOT = Path(__file__).parents[2]
 SURFACES = ("tumor|organ", "organ|outside", "organ|cut")
 
 
@@ -81,3 +85,33 @@ def test_a_file_that_is_no_mesh_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mesh.h5").write_text("not a mesh")
     with pytest.raises(CaseError, match="not a mesh file of turgor"):
         read_mesh(tmp_path / "mesh.h5")
+
+
+def test_every_situation_of_the_clinic_has_its_condition() -> None:
+    asked = ("sealed capsule", "draining capsule", "skin", "bone or dura", "far tissue", "scan cut", "ventricle")
+    assert [one.name for one in SITUATIONS][:8] == [*asked, "resection cavity"]
+    assert {kind for one in SITUATIONS for kind in one.kinds} == {"outside", "cut", "cavity"}
+    assert all(one.reason and one.effect and one.source for one in SITUATIONS)
+
+
+@pytest.mark.parametrize("line", [one.line for one in SITUATIONS if one.line])
+def test_the_lines_of_the_table_are_conditions_of_the_flow(line: str) -> None:
+    (words,) = tomllib.loads(f"conditions = [ {line} ]")["conditions"]
+    (condition,) = FlowSpec.model_validate({"conditions": [words]}).conditions
+    assert len(condition.said()) == 1
+
+
+def test_the_readme_shows_the_same_table() -> None:
+    assert markdown() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_check_explains_the_conditions_and_what_the_surfaces_of_the_case_may_be(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain(case)
+    said = capsys.readouterr().out
+    cut = next(line for line in said.splitlines() if line.startswith("│ organ|cut"))
+    assert "sealed, not named" in cut
+    assert "scan cut" in cut
+    assert all(one.name in said for one in SITUATIONS)
+    assert "tumor|organ" not in said.partition("which condition?")[0], "an interface is no outer surface"

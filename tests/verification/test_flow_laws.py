@@ -62,7 +62,7 @@ def test_the_switches_agree_with_the_root_of_each_cells_law() -> None:
     theta, source = 10.0 ** rng.uniform(4, 8, n), rng.normal(0, 1e-5, n)
     one_way, none = rng.random((2, n)) > 0.3
     on = np.ones(n, bool)
-    rates = Rates(exchange, effective, lymph, lymph_pressure, source, one_way, none, on, on)
+    rates = Rates(exchange, effective, lymph, lymph_pressure, source, one_way, none, on, on, on)
 
     def made(p: Array) -> Array:
         given, taken = exchange * (effective - p), lymph * (p - lymph_pressure)

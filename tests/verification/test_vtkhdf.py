@@ -145,6 +145,21 @@ def test_fields_that_do_not_change_are_stored_once_and_seen_at_every_time(writte
         assert len(file["VTKHDF/PointData/pressure"]) == len(TIMES) * len(POINTS)
 
 
+def test_what_is_as_it_was_a_time_before_is_not_stored_again(mesh: Mesh[np.float64], folder: Path) -> None:
+    path, held = folder / "fields.vtkhdf", (0.0, 0.0, 2.0, 2.0, 0.0)
+    with FieldFile(path, mesh, COMM, static(mesh)) as file:
+        for number, t in enumerate(held[:3]):
+            file.write(float(number), fields(mesh, t))
+    with FieldFile(path, mesh, COMM, until=1.0) as file:
+        for number, t in enumerate(held[2:], start=2):
+            file.write(float(number), fields(mesh, t))
+    for t, grid in zip(held, grids(path), strict=True):
+        np.testing.assert_array_equal(grid.point_data["pressure"], pressure(POINTS, t))
+        np.testing.assert_array_equal(grid.cell_data["velocity"], velocity(np.arange(len(CELLS)), t))
+    with h5py.File(path) as file:
+        assert len(file["VTKHDF/PointData/pressure"]) == 3 * len(POINTS)
+
+
 def test_pyvista_finds_the_volume_of_the_cube(written: Path) -> None:
     for grid in grids(written):
         assert np.abs(grid.compute_cell_sizes()["Volume"]).sum() == pytest.approx(1.0, rel=1e-12)

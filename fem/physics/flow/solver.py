@@ -8,30 +8,34 @@ from typing import Any
 
 import basix.ufl
 import numpy as np
-import ufl
 from numpy.typing import NDArray
 
-from turgor.fem.startup import form  # isort: skip  (MPI before DOLFINx)
+from turgor.fem.startup import MPI  # isort: skip  (MPI before DOLFINx)
 
 from dolfinx import fem
-from dolfinx.fem import petsc
 
-from turgor.fem.assembly import add_to_diagonal, array, assemble, assemble_right, new, strongly
+from turgor.fem.assembly import array, largest_of_ghosts, new
 from turgor.fem.coefficients import Coefficients
 from turgor.fem.conditions import OnSurface, at, in_words, on_surfaces, tables
 from turgor.fem.domain import Domain, Surface
 from turgor.fem.fields import Field
 from turgor.fem.flux import DarcyFlux
 from turgor.fem.linear import CONJUGATE_GRADIENTS, TWO_LEVEL, Krylov
-from turgor.fem.physics.flow.equations import Rates, bilinear, linear, theta
-from turgor.fem.physics.flow.ledger import fluid_balance
-from turgor.fem.physics.flow.recovery import Pressed, continuous, corners
+from turgor.fem.physics.flow.adjoint import Sensitivity, transposed
+from turgor.fem.physics.flow.equations import Rates, layer_factor
+from turgor.fem.physics.flow.hybrid import Cells, Facets, centers_of, gradients_of, means, outflows, spread
+from turgor.fem.physics.flow.ledger import cell_fields, fluid_balance
+from turgor.fem.physics.flow.levels import Levels
+from turgor.fem.physics.flow.recovery import CellValues, Pressed, continuous
+from turgor.fem.physics.flow.report import Report, State
 from turgor.fem.physics.flow.resolution import rim_resolution, too_coarse
+from turgor.fem.physics.flow.rim import Pressures
 from turgor.fem.physics.flow.spec import FlowCondition, FlowSpec
 from turgor.fem.physics.flow.wellposed import require_sinks
-from turgor.fem.problem import BalanceRow, Nodal, Problem
+from turgor.fem.problem import BalanceRow, Nodal, OwnTable, Problem
 from turgor.fem.sources import active, shares
 from turgor.materials.errors import NotConverged
+from turgor.resolve import group_of, tumors
 
 Array = NDArray[np.float64]
 SWITCHES = 50
@@ -60,12 +64,16 @@ class Flow(Problem):
         self.injected = [shares(s, domain, f"physics.flow.sources.{i}") for i, s in enumerate(spec.sources)]
         self.tables = (*tables(self.conditions), *coefficients.tables(spec.parameters))
         self.running, self.solved = self._running(0.0), 0.0
+        self.uniform = self._uniform()
         self.rates = self._rates(0.0)
         require_sinks(domain, coefficients, self.rates, self.conditions)
         self.space = fem.functionspace(domain.mesh, basix.ufl.element("CR", "tetrahedron", 1))
         self.multiplier = new(self.space)
-        self.gradients = _hat_gradients(domain.points)
-        self._assemble_once()
+        self.rows = np.asarray(self.space.dofmap.list)
+        self.cells = self._conduct(0.0)
+        self.facets = self._facet_data()
+        self.levels = Levels(domain, self.space, self.facets.fixed)
+        self.solver = self._solver()
         self.pressure = new(domain.space, "pressure")
         velocity = new(fem.functionspace(domain.mesh, ("DG", 0, (3,))), "velocity")
         self.fields = {
@@ -75,6 +83,9 @@ class Flow(Problem):
         nothing = np.zeros_like(domain.volumes)
         still = np.zeros((len(nothing), 3))
         pressed = frozenset(on.surface.name for on in self.conditions if on.key == "pressure")
+        self.cell_pressure = nothing
+        groups = {name: group_of(name, material) for name, material in case.materials.items()}
+        self.report = Report(domain, tumors(case), groups)
         self.flux = DarcyFlux(still, nothing, nothing, nothing, domain.volumes, 0, pressed, self._sealed())
 
     def start(self) -> None:
@@ -118,6 +129,25 @@ class Flow(Problem):
         """Return the times of all tables."""
         return [time for table in self.tables for time in table.times]
 
+    def own_tables(self) -> Mapping[str, OwnTable]:
+        """Return the ledger, the surfaces and the tumors; see `report`."""
+        return self.report.tables(self.told)
+
+    def cell_fields(self) -> Mapping[str, tuple[Array, str]]:
+        """Return the cells' pressures and rates."""
+        return cell_fields(self.flux, self.cell_pressure)
+
+    def findings(self) -> Mapping[str, Any]:
+        """Return the numbers of the tumors, and of tissue far from them."""
+        return self.report.findings(self.told())
+
+    def told(self) -> State:
+        """Return the flow as it is reported."""
+        facets = array(self.multiplier)[self.rows]
+        said = self.surface_conditions()
+        pressures = Pressures(self.cell_pressure, facets)
+        return State(self.flux, self.rates.source, pressures, self.rates.exchange, self.rates.lymph, said)
+
     def provides(self) -> Mapping[str, Any]:
         """Return the conservative flux as "velocity"."""
         return {"velocity": lambda: self.flux}
@@ -133,8 +163,13 @@ class Flow(Problem):
     def warnings(self) -> Iterable[str]:
         """Say which boundary layers the cells do not show, and what of the case had no effect."""
         yield from too_coarse(self.domain, self.flux, self.rim_resolution())
+        yield from self.report.warnings(self.told())
         if self.spec.initial is not None:
             yield "flow: in rigid tissue the pressure has no memory; initial.pressure was not used"
+
+    def transposed(self, by: Sensitivity) -> Mapping[str, Array]:
+        """Return derivatives by every parameter of every cell, from those by what the flow is; see `adjoint`."""
+        return transposed(self, by)
 
     def surface_conditions(self) -> Mapping[str, str]:
         """Return the condition on each outer surface, in words."""
@@ -146,12 +181,11 @@ class Flow(Problem):
         What passes a facet that lets nothing pass counts, too; what vanishes at a given pressure does not.
         """
         domain, flux = self.domain, self.flux
-        areas = 3 * domain.volumes[:, None, None] * self.gradients
-        own = 0.25 * flux.divergence * domain.volumes
-        out = -np.einsum("cix,cx->ci", areas, flux.mean) + own[:, None]
+        out = np.empty((len(domain.volumes), 4))
+        outflows(domain.points, flux.mean, flux.divergence, out)
         facets = domain.mesh.topology.connectivity(3, 2).array.reshape(-1, 4)
         inner = np.bincount(facets.ravel(), minlength=facets.max() + 1) == 2
-        inner[facets[np.isin(self.space.dofmap.list, self.strong[0].dof_indices()[0])]] = False
+        inner[facets[self.facets.fixed[self.rows]]] = False
         mismatch = np.abs(np.bincount(facets.ravel(), out.ravel()))[inner]
         leaks = [
             np.abs(out[domain.surfaces[name].cells, domain.surfaces[name].opposite][closed])
@@ -164,9 +198,8 @@ class Flow(Problem):
 
     def rim_resolution(self) -> Mapping[str, float]:
         """Return h α at each interface and at each outer surface that fluid may pass; see `resolution`."""
-        alpha = np.sqrt(self.rates.exchange / array(self.conductivity))
         passable = [on.surface.name for on in self.conditions if on.key in ("pressure", "exchange")]
-        return rim_resolution(self.domain, alpha, passable)
+        return rim_resolution(self.domain, self.cells, self.rates.exchange, passable)
 
     def _rates(self, time: float) -> Rates:
         """Return the rates in force at a time, lymph and reabsorption switched on."""
@@ -190,42 +223,64 @@ class Flow(Problem):
             no_reabsorption=self.coefficients.chosen("reabsorption", "none"),
             filters=on,
             drains=on,
+            uniform=self.uniform,
         )
+
+    def _uniform(self) -> NDArray[np.bool_]:
+        """Return in which cells the pressure at which fluid rests is that of the whole region: see `steady_slope`.
+
+        Maps of vessels alone do not move it, unless linear lymph pulls the other way.
+        """
+        pressures = ("vascular_pressure", "osmotic_reflection", "plasma_oncotic_pressure", "tissue_oncotic_pressure")
+        rates = ("vessel_conductivity", "vessel_surface_density", "lymphatic_conductance")
+        mapped = {name: np.zeros(len(self.domain.region), bool) for name in (*pressures, *rates, "lymphatic_pressure")}
+        for region, name in self.coefficients.maps:
+            if name in mapped:
+                mapped[name] |= self.domain.within([region])
+        pulled = ~self.coefficients.chosen("lymph", "one-way")
+        moved = np.any([mapped[name] for name in pressures], axis=0)
+        return ~(moved | pulled & np.any([mapped[name] for name in (*rates, "lymphatic_pressure")], axis=0))
 
     def _running(self, begin: float) -> tuple[bool, ...]:
         """Tell which sources run in a step that begins at a time."""
         return tuple(active(source, begin) for source in self.spec.sources)
 
-    def _assemble_once(self) -> None:
-        """Create the matrix, the fixed facet terms and the solver."""
-        cells = fem.functionspace(self.domain.mesh, ("DG", 0))
-        self.conductivity, self.sink, self.source = (new(cells) for _ in range(3))
-        self._conduct(0.0)
-        l, m = ufl.TrialFunction(self.space), ufl.TestFunction(self.space)  # noqa: E741
-        self.bilinear = form(bilinear(l, m, self.conductivity, self.sink))
-        self.linear = form(linear(m, self.source))
-        self.prescribed = new(self.space)
+    @property
+    def gradients(self) -> Array:
+        """Gradients of the barycentric coordinates of each local cell [1/mm], shape (n_cells, 4, 3)."""
+        found = np.empty((len(self.domain.points), 4, 3))
+        gradients_of(self.domain.points, found)
+        return found
+
+    @property
+    def conductivity(self) -> Array:
+        """K [mm²/(Pa s)] of each local cell; of a tensor a third of its trace."""
+        return self.cells.conductivity
+
+    def _facet_data(self) -> Facets:
+        """Return which facet pressures are prescribed; collective."""
         marked = new(self.space)
         for on in self.conditions:
             if on.key == "pressure":
-                marked.x.array[self._facet_dofs(on.surface)] = 1.0
+                array(marked)[self._facet_dofs(on.surface)] = 1.0
+        largest_of_ghosts(marked.x.petsc_vec)
         marked.x.scatter_forward()
-        fixed = np.flatnonzero(marked.x.array > 0).astype(np.int32)
-        self.strong = [strongly(self.prescribed, fixed)]
-        self.matrix = petsc.create_matrix(self.bilinear)
-        self.right = petsc.create_vector(self.space)
-        coarse = petsc.interpolation_matrix(self.domain.space, self.space)
-        coarse.assemble()
-        free = coarse.createVecLeft()
-        free.array[:] = 1.0 - marked.x.array[: len(free.array)]
-        coarse.diagonalScale(L=free)
-        method = "conjugate gradients with two-level multigrid on the facet pressures"
-        self.solver = Krylov("flow", self.matrix, {**CONJUGATE_GRADIENTS, **TWO_LEVEL}, method, coarse=coarse)
+        fixed = array(marked) > 0
+        return Facets(fixed, np.zeros(len(fixed)), np.zeros(len(fixed)))
 
-    def _conduct(self, time: float) -> None:
-        """Take the conductivity at a time."""
-        array(self.conductivity)[:] = self.coefficients.cells("hydraulic_conductivity", time)
-        self.theta = theta(array(self.conductivity), self.domain.points, self.domain.centers)
+    def _solver(self) -> Krylov:
+        method = "conjugate gradients with two-level multigrid on the facet pressures"
+        options = {**CONJUGATE_GRADIENTS, **TWO_LEVEL}
+        return Krylov("flow", self.levels.matrix, options, method, coarse=self.levels.coarse)
+
+    def _conduct(self, time: float) -> Cells:
+        """Return the cells with the conductivity at a time, and set θ."""
+        name, points = "hydraulic_conductivity", self.domain.points
+        conductivity, tensor = self.coefficients.cells(name, time), self.coefficients.tensor(name, time)
+        tensor = np.zeros((0, 3, 3)) if tensor is None else tensor
+        self.theta = np.empty_like(conductivity)
+        spread(points, conductivity, tensor, self.theta)
+        return Cells(points, conductivity, tensor, *np.zeros((3, len(conductivity))))
 
     def _boundary_facets(self) -> tuple[Pressed, Pressed]:
         """Return the pressure on the facets of outer surfaces, and of those where it is prescribed."""
@@ -244,17 +299,17 @@ class Flow(Problem):
         return {surface.name: ~np.isin(self._facet_dofs(surface), named) for surface in outer}
 
     def _facet_dofs(self, surface: Surface) -> NDArray[np.int32]:
-        return np.asarray(self.space.dofmap.list)[surface.cells, surface.opposite]
+        return self.rows[surface.cells, surface.opposite]
 
     def _solve(self, time: float) -> None:
         """Solve by a semismooth Newton method: the switches of lymph and reabsorption, then the linear problem."""
         self.rates, self.solved = self._rates(time), time
         if self.coefficients.vary(["hydraulic_conductivity"]):
-            self._conduct(time)
+            self.cells = self._conduct(time)
         self._prescribe(time)
         for _ in range(SWITCHES):
             self._solve_linear(time)
-            center = array(self.multiplier)[self.space.dofmap.list].mean(axis=1)
+            center = self._centers()
             switched = self.rates.switched(center, self.theta)
             same = bool(
                 np.array_equal(switched.drains, self.rates.drains)
@@ -266,41 +321,46 @@ class Flow(Problem):
             self.rates = switched
         raise NotConverged(f"flow: lymph and reabsorption still switch after {SWITCHES} rounds at t = {time:g} s")
 
+    def _centers(self) -> Array:
+        """Return l at the cells' centers [Pa]."""
+        found = np.empty(len(self.rows))
+        centers_of(self.rows, array(self.multiplier), found)
+        return found
+
     def _prescribe(self, time: float) -> None:
+        """Set the given pressures; collective."""
+        given = new(self.space)
         for on in self.conditions:
             if on.key == "pressure":
-                array(self.prescribed)[self._facet_dofs(on.surface)] = at(_values(on)[0], time)
-        self.prescribed.x.scatter_forward()
+                array(given)[self._facet_dofs(on.surface)] = at(_values(on)[0], time)
+        given.x.scatter_forward()
+        self.facets.given[:] = array(given)
 
     def _solve_linear(self, time: float) -> None:
-        slope, constant = self.rates.slope(), self.rates.constant()
-        array(self.sink)[:] = slope / (1 + slope * self.theta)
-        array(self.source)[:] = constant / (1 + slope * self.theta)
-        diagonal, right = self._facet_terms(time)
-        assemble(self.matrix, self.bilinear, self.strong)
-        if any(on.key == "exchange" for on in self.conditions):
-            add_to_diagonal(self.matrix, diagonal)
-        assemble_right(self.right, self.linear, right, self.bilinear, self.strong)
-        size = self._norm_of_free_rows()
-        fixed = self.strong[0].dof_indices()[0]
-        array(self.multiplier)[fixed] = array(self.prescribed)[fixed]
-        self.solver.solve(self.right, self.multiplier.x.petsc_vec, size=size)
+        slope, constant, steady = self.rates.slope(), self.rates.constant(), self.rates.steady_slope()
+        damping = 1 + slope * self.theta
+        layer = steady * layer_factor(steady, self.theta)
+        self.cells = self.cells._replace(sink=slope / damping, layer=layer, source=constant / damping)
+        right = self._facet_terms(time)
+        self.levels.assemble(self.cells, self.facets, right)
+        fixed = self.facets.fixed
+        array(self.multiplier)[fixed] = self.facets.given[fixed]
+        self.solver.solve(self.levels.right, self.multiplier.x.petsc_vec, size=self._norm_of_free_rows())
         self.multiplier.x.scatter_forward()
 
     def _norm_of_free_rows(self) -> float:
         """Return the norm of the right-hand side without the rows of prescribed pressures, which are exact."""
-        free = self.right.array.copy()
-        dofs, owned = self.strong[0].dof_indices()
-        free[dofs[:owned]] = 0.0
-        return float(np.sqrt(self.domain.comm.allreduce(float(free @ free))))
+        right = self.levels.right.array
+        free = right[~self.facets.fixed[: len(right)]]
+        return float(np.sqrt(self.domain.comm.allreduce(float(free @ free), op=MPI.SUM)))
 
-    def _facet_terms(self, time: float) -> tuple[Array, Array]:
-        """Return what exchange and inflow add to the diagonal and to the right-hand side, at the owned facets.
+    def _facet_terms(self, time: float) -> Array:
+        """Set what exchange adds to the diagonal; return what facets add to the right-hand side of the owned rows.
 
         With one point a facet both touch only that facet's own unknown.
         """
-        right = np.zeros(len(array(self.multiplier)))
-        diagonal = np.zeros(len(right))
+        right = np.zeros(len(self.facets.exchange))
+        self.facets.exchange[:] = 0.0
         for on in self.conditions:
             dofs = self._facet_dofs(on.surface)
             areas = np.linalg.norm(on.surface.area_vectors, axis=1)
@@ -308,19 +368,17 @@ class Flow(Problem):
                 right[dofs] += areas * at(_values(on)[0], time)
             elif on.key == "exchange":
                 coefficient, to = (at(value, time) for value in _values(on))
-                diagonal[dofs] += areas * coefficient
+                self.facets.exchange[dofs] += areas * coefficient
                 right[dofs] += areas * coefficient * to
-        owned = self.space.dofmap.index_map.size_local
-        return diagonal[:owned], right[:owned]
+        return right[: self.space.dofmap.index_map.size_local]
 
     def _recover(self, center: Array) -> None:
         """Recover cell pressures, flux and the continuous pressure from the multiplier."""
         slope, constant = self.rates.slope(), self.rates.constant()
         pressure = (center + self.theta * constant) / (1 + slope * self.theta)
-        values = array(self.multiplier)[self.space.dofmap.list]
-        gradient = -3 * np.einsum("ci,cix->cx", values, self.gradients)
         self.cell_pressure = pressure
-        mean = -array(self.conductivity)[:, None] * gradient
+        mean = np.empty((len(pressure), 3))
+        means(self.cells, self.rows, array(self.multiplier), mean)
         made, drained = self.rates.filtration(pressure), self.rates.drainage(pressure)
         self.flux = replace(
             self.flux,
@@ -331,15 +389,9 @@ class Flow(Problem):
             version=self.flux.version + 1,
         )
         self.fields["velocity"].function.x.array[:] = mean.ravel()
-        ends = corners(self.domain, values, pressure, self.flux.divergence / array(self.conductivity))
-        array(self.pressure)[:] = continuous(self.domain, ends, pressure, *self._boundary_facets())
-
-
-def _hat_gradients(points: Array) -> Array:
-    """Return the gradients [1/mm] of the barycentric coordinates, shape (n_cells, 4, 3)."""
-    edges = points[:, 1:] - points[:, :1]
-    inner = np.transpose(np.linalg.inv(edges), (0, 2, 1))
-    return np.concatenate([-inner.sum(axis=1, keepdims=True), inner], axis=1)
+        found = CellValues(array(self.multiplier), pressure, self.flux.divergence)
+        surfaces = self._boundary_facets()
+        array(self.pressure)[:] = continuous(self.domain, self.cells, self.rows, found, surfaces)
 
 
 def _values(on: OnSurface) -> tuple[Any, ...]:
