@@ -1,6 +1,6 @@
 # make demo: a real breast, from its segmentation to a report. make test: everything that is checked.
 # make demo RTSTRUCT=rtss.dcm: the same from the contours, a DICOM structure set with its slices beside it.
-.PHONY: demo test check verify clean
+.PHONY: demo test check verify page clean
 .SILENT:
 export OMP_NUM_THREADS = 1
 READY = .venv/.ready
@@ -23,6 +23,10 @@ check: $(TOOLS)
 
 verify: $(TOOLS)
 	.venv/bin/python -m pytest --quiet tests/verification
+
+# Write docs/verification/flow.md from what the tests find; `verify` and `test` fail where it is not that.
+page: $(TOOLS)
+	.venv/bin/python -m pytest --quiet --page tests/verification/test_flow_*.py
 
 clean:
 	rm -rf .venv build results demos/*/results *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -17,6 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+pytest_plugins = ["support.page"]
+
 PARALLEL = int(os.environ.get("PMI_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1") > 1
 
 

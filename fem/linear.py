@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from turgor.fem.startup import PETSc
 
@@ -14,24 +15,6 @@ from turgor.materials.errors import NotConverged
 Options = Mapping[str, str | int | float]
 
 CONJUGATE_GRADIENTS: Options = {"ksp_type": "cg", "ksp_norm_type": "unpreconditioned", "ksp_max_it": 500}
-TWO_LEVEL: Options = {
-    "pc_type": "mg",
-    "mg_levels_ksp_type": "chebyshev",
-    "mg_levels_ksp_max_it": 4,
-    "mg_levels_ksp_chebyshev_eigenvalues": "0.2,4",
-    "mg_levels_pc_type": "jacobi",
-    "mg_coarse_ksp_type": "preonly",
-    "mg_coarse_pc_type": "gamg",
-    "mg_coarse_pc_gamg_threshold": 0.02,
-}
-"""Chebyshev on the fine level, smoothed-aggregation multigrid on the continuous piecewise linear functions below.
-
-The matrix of one tetrahedron, scaled by its diagonal, has trace 4 and no negative eigenvalue, so that none of the whole
-is larger than 4. An estimate came out too small where conductivities differ 1e5 times, and the smoother diverged.
-Without the threshold, jumps of 1e3 cost 4 to 6 iterations more. A lower bound of 0.1 with three steps on the levels
-below took a tenth less, but 27 iterations where exchange was weak and conductivities differed 1e6 times.
-"""
-
 GMRES: Options = {"ksp_type": "gmres", "ksp_norm_type": "unpreconditioned", "ksp_pc_side": "right", "ksp_max_it": 500}
 INCOMPLETE: Options = {"pc_type": "bjacobi", "sub_pc_type": "ilu"}
 
@@ -55,17 +38,14 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True)
-class Coarse:
-    """The coarse space of a two-level method.
+class Preconditioner(Protocol):
+    """What PETSc asks of a preconditioner written in Python."""
 
-    Attributes:
-        matrix: The operator there, whose values may change.
-        interpolation: From there.
-    """
+    def setUp(self, pc: PETSc.PC) -> None:
+        """Prepare for new values of the matrix; collective."""
 
-    matrix: PETSc.Mat
-    interpolation: PETSc.Mat
+    def apply(self, pc: PETSc.PC, right: PETSc.Vec, found: PETSc.Vec) -> None:
+        """Write an approximate solution; collective."""
 
 
 @dataclass
@@ -109,7 +89,7 @@ class Krylov:
         method: str,
         *,
         tolerance: float = 1e-12,
-        coarse: Coarse | None = None,
+        preconditioner: Preconditioner | None = None,
     ) -> None:
         """Set up the solver; collective.
 
@@ -119,28 +99,20 @@ class Krylov:
             options: PETSc options without the prefix.
             method: In words, for the run's record.
             tolerance: Relative to the right-hand side, of the true residual.
-            coarse: The coarse space of a two-level method.
+            preconditioner: One of our own.
         """
         self.statistics = Statistics(method, tolerance)
         self.matrix = matrix
         self.ksp = PETSc.KSP().create(matrix.comm)
-        self.ksp.setOptionsPrefix(f"{prefix}_")
         self.ksp.setOperators(matrix)
-        if coarse is not None:
+        if preconditioner is not None:
             pc = self.ksp.getPC()
-            pc.setType("mg")
-            pc.setMGLevels(2)
-            pc.setMGInterpolation(1, coarse.interpolation)
-            pc.getMGCoarseSolve().setOperators(coarse.matrix)
-        database = PETSc.Options()
+            pc.setType("python")
+            pc.setPythonContext(preconditioner)
         # A solver that is never used is no mistake of the user's.
-        database["options_left"] = "no"  # type: ignore[index]
-        names = {f"{prefix}_{name}": value for name, value in options.items()}
-        for name, value in names.items():
-            database[name] = value  # type: ignore[index]
+        PETSc.Options()["options_left"] = "no"  # type: ignore[index]
         self.ksp.setInitialGuessNonzero(True)
-        self.ksp.setFromOptions()
-        self._leftover = list(names)
+        self._leftover = configure(self.ksp, prefix, options)
 
     def solve(self, right: PETSc.Vec, solution: PETSc.Vec, *, size: float | None = None) -> None:
         """Solve, starting from what `solution` holds; collective.
@@ -182,3 +154,14 @@ class Krylov:
         for name in self._leftover:
             database.delValue(name)
         self._leftover = []
+
+
+def configure(ksp: PETSc.KSP, prefix: str, options: Options) -> list[str]:
+    """Set the options of a solver; return their names, for they stay known until its parts are set up."""
+    ksp.setOptionsPrefix(f"{prefix}_")
+    database = PETSc.Options()
+    names = {f"{prefix}_{name}": value for name, value in options.items()}
+    for name, value in names.items():
+        database[name] = value  # type: ignore[index]
+    ksp.setFromOptions()
+    return list(names)

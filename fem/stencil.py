@@ -1,7 +1,7 @@
 """Sparse matrices made of one small block a cell, whose values are summed in place by compiled loops.
 
 The pattern is found once. Where each number of each block belongs is remembered as a place in its row, so that new
-values cost one pass over the cells. PETSc works on the very arrays that the loops write to.
+values cost one pass over the cells.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from turgor.fem.startup import PETSc  # isort: skip  (MPI before DOLFINx)
-
-from dolfinx import common
 
 from turgor.meshing.compiled import compiled
 
@@ -29,16 +25,12 @@ class Slots(NamedTuple):
     Attributes:
         rows: Unknowns of each cell, shape (n_cells, 4).
         places: Place in its row of each number of the block, shape (n_cells, 4, 4).
-        near: Where the columns that this rank owns begin, for each row, shape (n_rows,).
-        far: The same for those of other ranks, less the number of owned ones.
-        owned: Columns that this rank owns.
+        starts: Where each row begins, shape (n_rows + 1,).
     """
 
     rows: Ints
     places: Places
-    near: Ints
-    far: Ints
-    owned: int
+    starts: Ints
 
 
 @dataclass(frozen=True)
@@ -47,25 +39,21 @@ class Stencil:
 
     Attributes:
         slots: For the loops over the cells.
-        pointer: Where the rows begin, shape (n_rows + 1,).
         columns: Ascending in each row.
     """
 
     slots: Slots
-    pointer: Ints
     columns: Ints
 
     @classmethod
-    def of(cls, rows: Ints, count: int, owned: int) -> Stencil:
+    def of(cls, rows: Ints, count: int) -> Stencil:
         """Find the pattern that couples all unknowns of each cell.
 
         Args:
             rows: Unknowns of each cell, shape (n_cells, 4).
-            count: Rows of the matrix are those of the unknowns below this number.
-            owned: Unknowns below this number have their columns on this rank; theirs come first.
+            count: Number of unknowns.
         """
-        total = int(rows.max(initial=-1)) + 1
-        starts, cells = _cells_of(rows, max(total, count))
+        starts, cells = _cells_of(rows, count)
         pointer = np.zeros(count + 1, np.int32)
         wide = np.empty(16 * len(rows) + 1, np.int32)
         used = _columns_of(rows, starts, cells, pointer, wide)
@@ -73,51 +61,12 @@ class Stencil:
         most = int(np.diff(pointer).max(initial=0))
         places: Places = np.zeros((len(rows), 4, 4), np.uint8 if most < 256 else np.uint16)
         _places_of(rows, pointer, columns, places)
-        return cls(_slots(rows, places, pointer, columns, owned), pointer, columns)
+        return cls(Slots(rows, places, pointer), columns)
 
     @property
     def size(self) -> int:
         """Number of values."""
         return len(self.columns)
-
-    def matrix(self, values: Array, unknowns: common.IndexMap) -> PETSc.Mat:
-        """Return the matrix on the owned rows that keeps `values` as its own; see `matrix_of`."""
-        return matrix_of(self.pointer, self.columns, values, (unknowns, unknowns))
-
-
-def matrix_of(pointer: Ints, columns: Ints, values: Array, maps: tuple[common.IndexMap, common.IndexMap]) -> PETSc.Mat:
-    """Return a matrix that keeps `values` as its own; collective.
-
-    Args:
-        pointer: Where the owned rows begin, shape (n_rows + 1,).
-        columns: Local numbers, ascending in each row.
-        values: With several ranks first those in columns that this rank owns, then the others.
-        maps: Of the rows and of the columns.
-    """
-    rows, cols = maps
-    layout = ((rows.size_local, rows.size_global), (cols.size_local, cols.size_global))
-    if cols.comm.size == 1:
-        csr = (pointer, columns, values)
-        return PETSc.Mat().createAIJWithArrays(layout, csr, comm=cols.comm)  # type: ignore[arg-type]
-    near = columns < cols.size_local
-    kept = int(near.sum())
-    ghosts = np.asarray(cols.ghosts, dtype=np.int32)
-    here = (_starts(pointer, near), columns[near], values[:kept])
-    there = (_starts(pointer, ~near), ghosts[columns[~near] - cols.size_local], values[kept:])
-    return PETSc.Mat().createAIJWithArrays(layout, (here, there), comm=cols.comm)  # type: ignore[arg-type]
-
-
-def _slots(rows: Ints, places: Places, pointer: Ints, columns: Ints, owned: int) -> Slots:
-    near = columns < owned
-    starts, others = _starts(pointer, near), _starts(pointer, ~near)
-    far = int(near.sum()) + others[:-1] - np.diff(starts)
-    return Slots(rows, places, starts[:-1].copy(), far.astype(np.int32), owned)
-
-
-def _starts(pointer: Ints, chosen: NDArray[np.bool_]) -> Ints:
-    """Return where the rows begin when only the chosen numbers are kept."""
-    running = np.concatenate([np.zeros(1, np.int32), np.cumsum(chosen, dtype=np.int32)])
-    return np.asarray(running[pointer])
 
 
 @compiled
@@ -167,8 +116,6 @@ def _places_of(rows: Ints, pointer: Ints, columns: Ints, places: Places) -> None
     for cell in range(len(rows)):
         for i in range(4):
             row = rows[cell, i]
-            if row >= len(pointer) - 1:
-                continue
             for j in range(4):
                 low, high = pointer[row], pointer[row + 1] - 1
                 while low < high:

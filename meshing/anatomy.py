@@ -32,6 +32,12 @@ Log = Callable[[str], None]
 THIN = 1.3
 """Usual edge length in units of volume per area, where that is less than the size wanted; measured on a cortex."""
 
+REACH = 4.0
+"""How far a piece that is smaller than a voxel of the mesh may be from its place, in such voxels."""
+
+FOLLOWED = 3.5
+"""Usual edge length on a surface that follows its voxels, where longer edges are wanted, in voxels; from a lung."""
+
 ALPHA = 2.0
 """Largest edge length in units of the local half thickness."""
 
@@ -80,14 +86,14 @@ class ImageAnatomy:
     def origin(self) -> Origin:
         """Return volumes, voxels and contacts of the image."""
         step = float(np.prod(self.working.spacing))
-        reach = 2.0 * max(float(self.working.spacing.max()), float(self.grid.spacing.max()))
+        reach = REACH * max(float(self.working.spacing.max()), float(self.grid.spacing.max()))
         image = Image(self.grid.parts, self.grid.affine, self.cavities, reach)
         return Origin(
             self.grid.volumes(),
             self.grid.voxels,
             label_contacts(image),
             step > 1.5 * self.grid.voxel_volume,
-            max(self.grid.voxel_volume, step),
+            self.grid.voxel_volume,
             self.working.repairs,
             self.grid.protected,
             image,
@@ -96,6 +102,9 @@ class ImageAnatomy:
     def fallback(self, why: str, log: Log) -> ImageAnatomy | None:
         """Return the regions on a finer grid, when the one that was meshed is coarser than the image."""
         step = float(self.working.spacing.max())
+        if self.working.detail > 0.0:
+            log(f"mesh: the regions are taken as they are, because with smoother ones {why.removeprefix('mesh: ')}")
+            return replace(self, working=interpolated(self.grid) if slender(self.grid) else self.grid)
         if step <= 1.2 * float(self.grid.spacing.min()) or self.working is self.grid:
             return None
         log(f"mesh: a finer grid is taken, because on voxels of {step:.3g} mm {why.removeprefix('mesh: ')}")
@@ -111,7 +120,9 @@ class ImageAnatomy:
         half = 0.5 * voxel ** (1.0 / 3.0)
         largest = max(sizes.inside.values())
         density = np.full(values.shape, largest**-3.0)
-        for name, size in sizes.rim.items():
+        followed = FOLLOWED * voxel ** (1.0 / 3.0)
+        kept = {name: followed for name, size in sizes.inside.items() if followed < 0.7 * size}
+        for name, size in {**kept, **{n: min(r, kept.get(n, r)) for n, r in sizes.rim.items()}}.items():
             own = values == self.working.names.index(name) + 1
             if not own.any():
                 continue
@@ -140,7 +151,9 @@ class ImageAnatomy:
         target = surface_targets(boundary, sizes)
         target = np.minimum(target, np.maximum(ALPHA * radius, 1.0) * step)
         target = SizeMap.of(boundary.points, target, float(target.max())).at(boundary.points)
-        tolerance = np.minimum(0.3 * max(step, self.grid.voxel_volume ** (1.0 / 3.0)), 0.12 * radius * step)
+        tolerance = np.minimum(
+            0.3 * max(step, self.grid.voxel_volume ** (1.0 / 3.0), self.working.detail), 0.12 * radius * step
+        )
         coarse = with_volumes(collapsed(boundary, target, tolerance, step), parts.volumes)
         return refined(coarse, lambda surface: surface_targets(surface, sizes))
 

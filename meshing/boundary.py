@@ -36,12 +36,14 @@ class Boundary:
         triangles: Shape (t, 3); the normal points from the first side to the second.
         sides: Index into `parts` on either side, first < second, shape (t, 2).
         parts: One entry for each connected piece of a region, cavity or void; equal entries are pieces of one.
+        given: Whether the triangles are the user's, so that their points stay where they are.
     """
 
     points: Floats
     triangles: Integers
     sides: Integers
     parts: tuple[Part, ...]
+    given: bool = False
 
     def patches(self) -> tuple[Integers, Integers]:
         """Return the distinct pairs of sides, shape (p, 2), and the index of the pair by triangle, shape (t,)."""

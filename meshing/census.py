@@ -53,6 +53,7 @@ class Census:
         volume: Of each body [mm^3], shape (b,).
         area: Of the surface of each body [mm^2], shape (b,).
         contacts: Pairs of names of bodies ("region#number") or of what lies beyond.
+        beside: Pieces that lie beside their place, so that none of their voxels is in them, shape (d,).
     """
 
     body: Integers
@@ -61,6 +62,7 @@ class Census:
     volume: Floats
     area: Floats
     contacts: frozenset[tuple[int | str, int | str]]
+    beside: Integers
 
 
 def census(mesh: Tetrahedra, cell_volumes: Floats, image: Image | None) -> Census:
@@ -85,12 +87,16 @@ def census(mesh: Tetrahedra, cell_volumes: Floats, image: Image | None) -> Censu
     region = np.empty(count, dtype=np.int64)
     region[body] = mesh.region
     volume = np.bincount(body, cell_volumes, count)
-    piece = np.arange(count) if image is None else _matched(mesh, body, region, cell_volumes, image)
+    piece, beside = np.arange(count), np.zeros(0, dtype=np.int64)
+    if image is not None:
+        piece, beside = _matched(mesh, body, region, cell_volumes, image)
     size = areas(mesh.points, faces.vertices[~joined])
     first, second = body[faces.first[~joined]], faces.second[~joined]
     inner = second >= 0
     area = np.bincount(first, size, count) + np.bincount(body[second[inner]], size[inner], count)
-    return Census(body, region, piece, volume, area, _contacts(mesh, piece, first, second, body, beyond[~joined]))
+    return Census(
+        body, region, piece, volume, area, _contacts(mesh, piece, first, second, body, beyond[~joined]), beside
+    )
 
 
 def _beyond(mesh: Tetrahedra, faces: Faces) -> Integers:
@@ -167,23 +173,29 @@ def _said(image: Image, pair: tuple[int | str, int | str]) -> str:
     )
 
 
-def _matched(mesh: Tetrahedra, body: Integers, region: Integers, cell_volumes: Floats, image: Image) -> Integers:
-    """Return the piece of the image that each body is: the one it shares the most volume with, each once."""
+def _matched(
+    mesh: Tetrahedra, body: Integers, region: Integers, cell_volumes: Floats, image: Image
+) -> tuple[Integers, Integers]:
+    """Return the piece of the image that each body is, each once, and those that lie beside their place.
+
+    A body is the piece that it shares the most volume with, else a near one.
+    """
     at = image.piece_at(mesh.points[mesh.cells].mean(axis=1))
     n_pieces = len(image.pieces.names)
     row = image.pieces.rows(mesh.regions) - 1
     fits = row[at] == mesh.region
     keys, inverse = np.unique(body[fits] * n_pieces + at[fits], return_inverse=True)
     shared = np.bincount(inverse.reshape(-1), cell_volumes[fits], len(keys))
-    matched = np.full(len(region), -1, dtype=np.int64)
+    matched, sure = np.full(len(region), -1, dtype=np.int64), np.zeros(len(region), dtype=bool)
     for index in range(len(mesh.regions)):
         bodies, pieces = np.flatnonzero(region == index), np.flatnonzero(row == index)
         own = region[keys // n_pieces] == index
         pairs = np.stack([keys[own] // n_pieces, keys[own] % n_pieces], axis=1)
         _assign(bodies, pieces, pairs, shared[own], matched)
+        sure[bodies] = matched[bodies] >= 0
         _assign_by_distance(mesh, body, bodies, pieces, image, matched)
         _refuse(mesh.regions[index], bodies, pieces, matched, image)
-    return matched
+    return matched, np.sort(matched[~sure])
 
 
 def _assign(bodies: Integers, pieces: Integers, pairs: Integers, shared: Floats, matched: Integers) -> None:

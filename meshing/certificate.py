@@ -37,6 +37,14 @@ SMALLEST_DIHEDRAL, WARNED_DIHEDRAL = 5.0, 10.0
 """Below the first [degrees] a mesh is refused, below the second it is warned of."""
 
 PROTECTED_TOLERANCE, TOLERANCE, MENTIONED = 0.02, 0.05, 0.1
+"""Errors of volumes that are refused in protected regions, in all large regions, and told of single pieces."""
+
+NOTABLE = 0.005
+"""Error of a region's volume from which it is told."""
+
+MOST_NAMED = 5
+"""Pieces that a warning names."""
+
 LARGE = 1000
 """Voxels from which on the volume of a region must be kept, whatever it is called."""
 
@@ -50,7 +58,7 @@ class Origin:
         voxels: Number of voxels of each region; empty for surfaces.
         contacts: Pairs of names that touch in the segmentation.
         coarse: Whether the working grid is coarser than the image.
-        cell: Volume of a voxel of the coarser of image and working grid [mm^3]; 0 for surfaces.
+        cell: Volume of a voxel of the image [mm^3]; 0 for surfaces.
         repairs: What was changed, one sentence each.
         protected: Regions whose pieces must have their volumes.
         image: The voxels; None for surfaces.
@@ -118,6 +126,7 @@ def certify(mesh: Tetrahedra, origin: Origin) -> tuple[dict[str, object], list[s
         more = f" ({len(faults) - 1} more of this kind)" if len(faults) > 1 else ""
         raise SegmentationError(f"mesh: {faults[0]}{more}; set a smaller mesh.size there")
     warnings += crowded
+    warnings += _beside(bodies, origin)
     warnings += remarks(origin.image.pieces, origin.protected) if origin.image is not None else []
     contacts = {_ordered(*s.name.split("|")) for s in mesh.surfaces if s.kind != "named"}
     content = {
@@ -178,7 +187,7 @@ def _complaints(mesh: Tetrahedra, bodies: Census, origin: Origin) -> tuple[list[
             faults.append(sentence)
         elif wanted and abs(off) > TOLERANCE * wanted and origin.voxels.get(name, LARGE + 1) > LARGE:
             faults.append(sentence)
-        elif wanted and abs(off) > TOLERANCE * wanted:
+        elif wanted and abs(off) > max(NOTABLE * wanted, origin.cell):
             crowded.append(sentence)
         if origin.image is not None:
             own = np.flatnonzero(bodies.region == index)
@@ -203,6 +212,20 @@ def _small_pieces(name: str, own: Integers, bodies: Census, origin: Origin, into
         worst = bad[np.argmax(np.abs(off[bad]) / wanted[bad])]
         sentence = _off(pieces.said(int(bodies.piece[own[worst]])), float(wanted[worst]), float(off[worst]))
         into[1].append(f"{len(bad)} of {len(own)} pieces of {name!r} are off by more than 10 %, the most {sentence}")
+
+
+def _beside(bodies: Census, origin: Origin) -> list[str]:
+    """Say which pieces are not where their voxels are."""
+    if origin.image is None or not len(bodies.beside):
+        return []
+    pieces, which = origin.image.pieces, bodies.beside.tolist()
+    largest = sorted(which, key=lambda piece: (-int(pieces.voxels[piece]), piece))[:MOST_NAMED]
+    named = "; ".join(pieces.said(piece) for piece in largest)
+    more = f" and {len(which) - len(largest)} smaller ones" if len(which) > len(largest) else ""
+    return [
+        f"{len(which)} small pieces lie up to {origin.image.reach:.3g} mm beside their voxels, because cells there are "
+        f"larger than they: {named}{more}; a smaller mesh.size puts them in place"
+    ]
 
 
 def _off(what: str, wanted: float, off: float) -> str:

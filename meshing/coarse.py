@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turgor.meshing.compiled import compiled
-from turgor.meshing.grids import moved, voted
-from turgor.meshing.homotopy import near
+from turgor.meshing.grids import interpolated, moved, slender, voted
+from turgor.meshing.homotopy import near, relaxed
 from turgor.meshing.labels import RegionGrid
 from turgor.meshing.mend import Shares, mended
 from turgor.meshing.pieces import Pieces, labelled, measured, padded_with_cut, touching_of
@@ -34,6 +34,18 @@ INSIDE = 0.4
 MOST_SWOLLEN = 20.0
 """How many times its volume a small piece may have on the coarse grid; surfaces shrink back by about that."""
 
+SPECK = 10
+"""Voxels below which a piece of a large image may be meshed a little beside its place."""
+
+GIVE = 0.05
+"""Share of its voxels that a piece may win or lose while it is smoothed; its surfaces give the volume back."""
+
+EVERY = 3
+"""Step of the voxels from which weights are found."""
+
+MOST_LEVELS = 150_000_000
+"""Numbers of four bytes that smoothing may keep, one for each voxel and name."""
+
 LARGE = 1_000_000
 """Voxels from which on an image is too large to be meshed as it is for the sake of specks."""
 
@@ -41,7 +53,9 @@ Log = Callable[[str], None]
 
 
 def coarsened(grid: RegionGrid, step: float, log: Log) -> RegionGrid | None:
-    """Vote the regions onto a coarser grid that has all pieces and contacts; None where there is none.
+    """Vote the regions onto a coarser grid that has all pieces and contacts, or smooth them where there is none.
+
+    None is returned where there is no room for that, and the voxels of the image must do.
 
     Args:
         grid: The regions of the image.
@@ -51,7 +65,7 @@ def coarsened(grid: RegionGrid, step: float, log: Log) -> RegionGrid | None:
     pieces = grid.parts
     why = ""
     for share in FINER if len(pieces.names) <= MOST_PIECES else ():
-        if share * step <= 1.2 * float(grid.spacing.max()):
+        if share * step <= 1.2 * float(grid.spacing.min()):
             break
         working = _poured(grid, share * step)
         missing = faults(working.parts) or displaced(grid, working)
@@ -61,7 +75,10 @@ def coarsened(grid: RegionGrid, step: float, log: Log) -> RegionGrid | None:
             return working
         why = why or missing[0]
     log(f"mesh: the voxels of the image are kept, because {f'on coarser ones {why}' if why else 'pieces are many'}")
-    return None
+    fine = interpolated(grid) if slender(grid) else grid
+    if fine.values.size * (len(grid.names) + 1) > MOST_LEVELS or step < 1.5 * float(fine.spacing.max()):
+        return None
+    return smoothed(fine, step)
 
 
 def faults(pieces: Pieces) -> tuple[str, ...]:
@@ -85,31 +102,47 @@ def faults(pieces: Pieces) -> tuple[str, ...]:
 def displaced(grid: RegionGrid, working: RegionGrid) -> tuple[str, ...]:
     """Say which small pieces are not where they were, so that they would not overlap with their voxels.
 
-    In a large image only pieces of protected regions must; the others may be off by a coarse voxel.
+    In a large image only pieces of protected regions of at least `SPECK` voxels must; the others may be off by a
+    coarse voxel, of which the certificate warns.
     """
     pieces = grid.parts
     count, center = measured(working.parts.ids, len(pieces.names))
     away = (center - 1.0) @ working.affine[:3, :3].T + working.affine[:3, 3] - pieces.places
     voxel = float(np.prod(working.spacing))
     small = pieces.solid() & (pieces.volumes < RESOLVED * voxel)
-    if grid.values.size > LARGE:
-        small &= np.isin(np.array(pieces.names), grid.protected)
     reach = INSIDE * np.cbrt(pieces.volumes)
+    if grid.values.size > LARGE:
+        small &= np.isin(np.array(pieces.names), grid.protected) & (pieces.voxels >= SPECK)
     off = (np.linalg.norm(away, axis=1) > reach) | (count * voxel > MOST_SWOLLEN * pieces.volumes)
     return tuple(f"{pieces.said(i)} has no place" for i in np.flatnonzero(small & off).tolist())
 
 
-def _poured(grid: RegionGrid, step: float) -> RegionGrid:
-    """Vote the regions onto an isotropic grid, keeping volumes, and mend what that does to pieces and contacts.
+@dataclass(frozen=True)
+class Vote:
+    """How much each name wants the voxels of a coarser grid.
 
-    Each voxel counts for the coarse voxels around it, the near ones more; a coarse voxel goes to the name with the
-    largest sum plus a weight, and the weights are fitted to the volumes.
+    Attributes:
+        sums: Share of each name, the outside first, in units of the step [mm], shape (names + 1, nx, ny, nz).
+        wanted: Coarse voxels that each name should have.
+        at: Where the voxels of the image are along each axis, in coarse voxels.
+        low: First corner of the coarse grid, in voxels of the image, shape (3,).
+        ratio: Spacing in voxels of the image, shape (3,).
+    """
+
+    sums: NDArray[np.float32]
+    wanted: Floats
+    at: tuple[Floats, Floats, Floats]
+    low: Floats
+    ratio: Floats
+
+
+def _voted(grid: RegionGrid, step: float) -> Vote:
+    """Let each voxel count for the coarse voxels around it, the near ones more.
 
     Args:
         grid: The regions.
         step: Spacing wanted [mm]; each axis gets the next spacing that divides the box.
     """
-    pieces = grid.parts
     shape = np.array(grid.values.shape)
     pad = np.where(grid.cut, 0, np.ceil(2.0 * step / grid.spacing).astype(int)[:, None])
     low, extent = -pad[:, 0] - 0.5, shape + pad.sum(axis=1)
@@ -122,22 +155,80 @@ def _poured(grid: RegionGrid, step: float) -> RegionGrid:
     sums *= np.float32(step) / sums.sum(axis=0)
     wanted = np.bincount(grid.values.ravel(), minlength=len(sums)) * np.prod(ratio) ** -1.0
     wanted[0] += float(np.prod(count)) - wanted.sum()
-    values = voted(list(sums), wanted, step)[0]
-    slots = np.full((*(count + 2).tolist(), SLOTS, 2), -1, dtype=np.int32)
-    cells = [np.clip(np.rint(a), 0, n - 1).astype(np.int64) + 1 for a, n in zip(at, count, strict=True)]
+    return Vote(sums, wanted, (at[0], at[1], at[2]), low, ratio)
+
+
+def _poured(grid: RegionGrid, step: float) -> RegionGrid:
+    """Vote the regions onto an isotropic grid, keeping volumes, and mend what that does to pieces and contacts.
+
+    A coarse voxel goes to the name with the largest sum plus a weight, and the weights are fitted to the volumes.
+    """
+    pieces, vote = grid.parts, _voted(grid, step)
+    values = voted(list(vote.sums), vote.wanted, step)[0]
+    slots = np.full((*(np.array(values.shape) + 2).tolist(), SLOTS, 2), -1, dtype=np.int32)
+    cells = [np.clip(np.rint(a), 0, n - 1).astype(np.int64) + 1 for a, n in zip(vote.at, values.shape, strict=True)]
     _collect(pieces.ids, (cells[0], cells[1], cells[2]), slots)
     flat = slots.reshape(-1, SLOTS, 2)
     start = pieces.on(_assigned(grid, values, pieces, slots))
     found = pieces.on(mended(start, Shares.of(flat[:, :, 0], flat[:, :, 1], len(pieces.names))))
-    edge = float(np.prod(ratio * grid.spacing) ** (1.0 / 3.0))
+    edge = float(np.prod(vote.ratio * grid.spacing) ** (1.0 / 3.0))
     note = f"the image was resampled to voxels of {edge:.3g} mm, keeping every piece and contact"
     return replace(
         grid,
         values=pieces.rows(grid.names)[found.ids[1:-1, 1:-1, 1:-1]].astype(np.int16),
-        affine=moved(grid.affine, low + 0.5 * ratio, ratio),
+        affine=moved(grid.affine, vote.low + 0.5 * vote.ratio, vote.ratio),
         pieces=found,
         repairs=(*grid.repairs, note),
     )
+
+
+def smoothed(grid: RegionGrid, step: float) -> RegionGrid:
+    """Give thick regions the shape that they have on a coarser grid; thin ones and small pieces stay as they must.
+
+    Surfaces move voxel by voxel, so that every piece and contact stays, and every piece has its volume.
+
+    Args:
+        grid: The regions.
+        step: Size of the details that may go [mm].
+    """
+    pieces, vote = grid.parts, _voted(grid, step)
+    levels = np.empty((len(vote.sums), *grid.values.shape), dtype=np.float32)
+    _spread_out(vote.sums, vote.at, levels)
+    few = (slice(None, None, EVERY),) * 3
+    wanted = np.bincount(grid.values[few].ravel(), minlength=len(levels)).astype(np.float64)
+    levels += voted([level[few] for level in levels], wanted, step)[1][:, None, None, None]
+    voxel = float(np.prod(grid.spacing))
+    found = pieces.on(relaxed(pieces, levels, pieces.rows(grid.names), voxel, GIVE, True))
+    note = f"details below about {step:.3g} mm were smoothed, keeping every piece and contact"
+    return replace(
+        grid,
+        values=pieces.rows(grid.names)[found.ids[1:-1, 1:-1, 1:-1]].astype(np.int16),
+        pieces=found,
+        detail=step,
+        repairs=(*grid.repairs, note),
+    )
+
+
+@compiled
+def _spread_out(sums: NDArray[np.float32], at: tuple[Floats, Floats, Floats], levels: NDArray[np.float32]) -> None:
+    """Interpolate linearly between the centers of coarse voxels."""
+    nx, ny, nz = sums.shape[1], sums.shape[2], sums.shape[3]
+    for n in range(levels.shape[0]):
+        for x in range(levels.shape[1]):
+            i = int(np.floor(at[0][x]))
+            u = np.float32(at[0][x] - i)
+            p, q = min(max(i, 0), nx - 1), min(max(i + 1, 0), nx - 1)
+            for y in range(levels.shape[2]):
+                j = int(np.floor(at[1][y]))
+                v = np.float32(at[1][y] - j)
+                r, s = min(max(j, 0), ny - 1), min(max(j + 1, 0), ny - 1)
+                one = (1 - u) * (1 - v) * sums[n, p, r] + (1 - u) * v * sums[n, p, s]
+                one += u * (1 - v) * sums[n, q, r] + u * v * sums[n, q, s]
+                for z in range(levels.shape[3]):
+                    k = int(np.floor(at[2][z]))
+                    w = np.float32(at[2][z] - k)
+                    low, high = one[min(max(k, 0), nz - 1)], one[min(max(k + 1, 0), nz - 1)]
+                    levels[n, x, y, z] = low + w * (high - low)
 
 
 @compiled

@@ -17,6 +17,9 @@ Mask = NDArray[np.bool_]
 OFF = 0.02
 """Distance of a plane from a slice, in slices, that is not worth a word."""
 
+EDGE = 1.0
+"""Distance beyond the edge of a slice up to which a contour counts as drawn along it [pixels]."""
+
 FAR = 0.25
 """Distance at which most planes of a structure lie between slices, so that the series is another one."""
 
@@ -58,7 +61,7 @@ def voxelized(name: str, planes: Sequence[Plane], shape: tuple[int, int, int]) -
         shape: Of the grid.
 
     Raises:
-        SegmentationError: The planes lie between the slices of the grid.
+        SegmentationError: The planes lie between the slices of the grid, or outside of it.
     """
     mask = np.zeros(shape, dtype=np.bool_, order="F")
     if not planes:
@@ -66,14 +69,26 @@ def voxelized(name: str, planes: Sequence[Plane], shape: tuple[int, int, int]) -
     nearest, off, repairs = _by_slice(name, planes)
     beyond = [k for k in nearest if not 0 <= k < shape[2]]
     if beyond:
-        repairs.append(f"{name}: {len(beyond)} of {len(nearest)} planes lie outside of the reference")
-    inside = sorted(set(nearest) - set(beyond))
+        raise SegmentationError(
+            f"mesh.image.reference: {len(beyond)} of {len(nearest)} planes of structure {name!r} lie outside of the "
+            "reference and would be lost; name the whole series that it was drawn on"
+        )
+    cut = sum(_leaves(plane, shape) for plane in nearest.values())
+    if cut:
+        repairs.append(f"{name}: {cut} of {len(nearest)} planes were cut off at the edge of the reference")
+    inside = sorted(nearest)
     for k in inside:
         mask[:, :, k] = filled(nearest[k].contours, shape[:2])
     if off > OFF:
         repairs.append(f"{name}: its planes lie up to {off:.2g} slices off; each went to the nearest slice")
     repairs += _between(name, mask, inside)
     return Voxelized(mask, tuple(repairs))
+
+
+def _leaves(plane: Plane, shape: tuple[int, int, int]) -> bool:
+    """Whether a plane has contours more than a voxel outside of the grid."""
+    points = np.concatenate(plane.contours)
+    return bool((points < -0.5 - EDGE).any() or (points > np.array(shape[:2]) - 0.5 + EDGE).any())
 
 
 def _by_slice(name: str, planes: Sequence[Plane]) -> tuple[dict[int, Plane], float, list[str]]:

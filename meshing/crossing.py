@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from turgor.meshing.compiled import compiled
+from turgor.meshing.compiled import lean
 from turgor.meshing.tetrahedra import Floats, Integers
+
+Numbers = NDArray[np.int64] | NDArray[np.int32] | NDArray[np.int8]
+"""Whole numbers of whichever size."""
 
 MOST_GRID_CELLS = 20_000_000
 
@@ -54,21 +58,27 @@ def grid_of(points: Floats, width: float, room: int) -> Grid:
     )
 
 
-@compiled
+@lean
+def _range(grid: Grid, axis: int, a: float, b: float, c: float) -> tuple[int, int]:
+    """Return the first cube along an axis that has one of three coordinates, and the one after the last."""
+    low = int((min(a, b, c) - grid.origin[axis]) / grid.width)
+    return low, int((max(a, b, c) - grid.origin[axis]) / grid.width) + 1
+
+
+@lean
 def insert(grid: Grid, t: int, a: Floats, b: Floats, c: Floats) -> bool:
     """List a triangle in the cubes near its plane and inside its box; say whether there was room."""
-    low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
-    for i in range(3):
-        low[i] = int((min(a[i], b[i], c[i]) - grid.origin[i]) / grid.width)
-        high[i] = int((max(a[i], b[i], c[i]) - grid.origin[i]) / grid.width)
+    x_low, x_high = _range(grid, 0, a[0], b[0], c[0])
+    y_low, y_high = _range(grid, 1, a[1], b[1], c[1])
+    z_low, z_high = _range(grid, 2, a[2], b[2], c[2])
     ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
     wx, wy, wz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
     nx, ny, nz = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
     length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-300
     reach = 0.5 * grid.width * (abs(nx) + abs(ny) + abs(nz)) * 1.0001
-    for i in range(low[0], high[0] + 1):
-        for j in range(low[1], high[1] + 1):
-            for k in range(low[2], high[2] + 1):
+    for i in range(x_low, x_high):
+        for j in range(y_low, y_high):
+            for k in range(z_low, z_high):
                 x = grid.origin[0] + (i + 0.5) * grid.width - a[0]
                 y = grid.origin[1] + (j + 0.5) * grid.width - a[1]
                 z = grid.origin[2] + (k + 0.5) * grid.width - a[2]
@@ -85,7 +95,7 @@ def insert(grid: Grid, t: int, a: Floats, b: Floats, c: Floats) -> bool:
     return True
 
 
-@compiled
+@lean
 def volume6(a: Floats, b: Floats, c: Floats, d: Floats) -> float:
     """Return six times the signed volume of a tetrahedron."""
     ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
@@ -94,7 +104,7 @@ def volume6(a: Floats, b: Floats, c: Floats, d: Floats) -> float:
     return float(ux * (vy * wz - vz * wy) + uy * (vz * wx - vx * wz) + uz * (vx * wy - vy * wx))
 
 
-@compiled
+@lean
 def pierces(p: Floats, q: Floats, a: Floats, b: Floats, c: Floats) -> bool:
     """Say whether the segment pq goes through the triangle abc; touching counts, lying in its plane does not."""
     one, two = volume6(a, b, c, p), volume6(a, b, c, q)
@@ -108,7 +118,7 @@ def pierces(p: Floats, q: Floats, a: Floats, b: Floats, c: Floats) -> bool:
     return (s >= 0 and t >= 0 and u >= 0) or (s <= 0 and t <= 0 and u <= 0)
 
 
-@compiled
+@lean
 def cross(points: Floats, one: Integers, two: Integers) -> bool:
     """Say whether two triangles cross apart from the vertex they may share; pairs with a common edge do not count."""
     shared, at_one, at_two = 0, 0, 0
@@ -130,7 +140,7 @@ def cross(points: Floats, one: Integers, two: Integers) -> bool:
     return pierces(a, b, d, e, f) or pierces(b, c, d, e, f) or pierces(c, a, d, e, f)
 
 
-@compiled
+@lean
 def apart(points: Floats, one: Integers, two: Integers) -> bool:
     """Say whether the boxes of two triangles are apart."""
     for i in range(3):
@@ -143,8 +153,8 @@ def apart(points: Floats, one: Integers, two: Integers) -> bool:
     return False
 
 
-@compiled
-def fill_grid(grid: Grid, points: Floats, triangles: Integers, alive: Integers) -> bool:
+@lean
+def fill_grid(grid: Grid, points: Floats, triangles: Numbers, alive: Numbers) -> bool:
     """List all living triangles in an emptied grid; say whether there was room."""
     grid.head[:] = -1
     grid.used[0] = 0
@@ -156,7 +166,7 @@ def fill_grid(grid: Grid, points: Floats, triangles: Integers, alive: Integers) 
     return True
 
 
-@compiled
+@lean
 def _first_crossings(grid: Grid, points: Floats, triangles: Integers, found: Integers) -> int:
     """Write crossing pairs into `found` until it is full; return how many there are."""
     count = 0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from scipy.spatial import cKDTree
 
-from turgor.meshing.compiled import compiled
+from turgor.meshing.compiled import compiled, lean
 from turgor.meshing.tetrahedra import Floats, Integers, Tetrahedra
 
 LEAF = 8
+DEPTH = 128
+THREADS = 2
 
 
 def to_triangles(points: Floats, corners: Floats) -> Floats:
@@ -20,20 +24,25 @@ def to_triangles(points: Floats, corners: Floats) -> Floats:
     """
     order, bounds, children = tree_of(corners)
     nearest, _ = cKDTree(corners.reshape(-1, 3)).query(points)
-    return np.asarray(_distances(points, corners[order], bounds, children, nearest * (1 + 1e-9)))
+    found = np.asarray(nearest * (1 + 1e-9), dtype=np.float64)
+    _distances(points, corners[order], bounds, children, found, np.empty(DEPTH, dtype=np.int64))
+    return found
 
 
 def signed_distances(mesh: Tetrahedra) -> dict[str, Floats]:
     """Return the distance of each point to the surface of each region [mm], negative inside, zero on it."""
-    found = {}
-    for index, name in enumerate(mesh.regions):
-        cells = mesh.cells[mesh.region == index]
+
+    def of_region(index: int) -> Floats:
         triangles = surface_of_region(mesh, index)
         distance = to_triangles(mesh.points, mesh.points[triangles])
-        distance[np.unique(cells)] *= -1.0
-        distance[np.unique(triangles)] = 0.0
-        found[name] = distance
-    return found
+        inside = np.zeros(len(mesh.points), dtype=bool)
+        inside[mesh.cells[mesh.region == index]] = True
+        distance[inside] *= -1.0
+        distance[triangles] = 0.0
+        return distance
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(mesh.regions, pool.map(of_region, range(len(mesh.regions))), strict=True))
 
 
 def surface_of_region(mesh: Tetrahedra, index: int) -> Integers:
@@ -88,7 +97,7 @@ def _grow_tree(centers: Floats, low: Floats, high: Floats, order: Integers, boun
     return count
 
 
-@compiled
+@lean
 def _split_at(values: Floats, order: Integers, start: int, stop: int, middle: int) -> None:
     """Sort a stretch of `order` so far that all values before its middle are no larger than those after.
 
@@ -115,7 +124,7 @@ def _split_at(values: Floats, order: Integers, start: int, stop: int, middle: in
             return
 
 
-@compiled
+@lean
 def _box_distance(point: Floats, box: Floats) -> float:
     """Return the squared distance of a point to a box."""
     total = 0.0
@@ -127,13 +136,13 @@ def _box_distance(point: Floats, box: Floats) -> float:
     return total
 
 
-@compiled
+@lean
 def _dot(ax: float, ay: float, az: float, bx: float, by: float, bz: float) -> float:
     """Return the scalar product."""
     return ax * bx + ay * by + az * bz
 
 
-@compiled
+@lean
 def _triangle_distance(p: Floats, t: Floats) -> float:
     """Return the squared distance of a point to a triangle.
 
@@ -170,13 +179,13 @@ def _triangle_distance(p: Floats, t: Floats) -> float:
     return float(rx * rx + ry * ry + rz * rz)
 
 
-@compiled
-def _distances(points: Floats, corners: Floats, bounds: Floats, children: Integers, within: Floats) -> Floats:
-    """Descend the tree for each point, nearer child first, with a known bound."""
-    found = np.empty(len(points))
-    stack = np.empty(128, dtype=np.int64)
+@lean
+def _distances(
+    points: Floats, corners: Floats, bounds: Floats, children: Integers, found: Floats, stack: Integers
+) -> None:
+    """Descend the tree for each point, nearer child first, from a bound that is there to the distance."""
     for i in range(len(points)):
-        best = within[i] ** 2
+        best = found[i] ** 2
         stack[0] = 0
         depth = 1
         while depth > 0:
@@ -194,4 +203,3 @@ def _distances(points: Floats, corners: Floats, bounds: Floats, children: Intege
             stack[depth], stack[depth + 1] = one, two
             depth += 2
         found[i] = np.sqrt(best)
-    return found

@@ -23,7 +23,7 @@ SIZE_FACTOR = 0.85
 """gmsh makes edges longer than asked for by about the inverse of this."""
 
 SECONDS_PER_CELL = 2e-4
-LADDER = ((HXT, 0.3), (HXT, 0.15), (DELAUNAY, 0.3))
+LADDER = ((HXT, 0.3), (DELAUNAY, 0.3))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def fault(state: State, a: int, b: int) -> float:
         return 0.0
     if state[2][a, b]:
         return 1.0 if faces == 0 else 0.0
-    return 0.0 if faces == 0 else 1.0 + PER_FACE * min(faces, 15)
+    return 0.0 if faces == 0 else 1.0 + PER_FACE * faces
 
 
 @compiled

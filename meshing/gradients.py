@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from turgor.meshing.compiled import compiled
+from turgor.meshing.compiled import lean
 from turgor.meshing.tetrahedra import Floats, Integers
 
 Indices = NDArray[np.int32]
@@ -50,7 +50,7 @@ def levers_of(faces: Integers, sides: Integers, n_points: int) -> Levers:
     return Levers(faces, sides, pair, point[:count].copy(), part[:count].copy(), head, following[:count].copy())
 
 
-@compiled
+@lean
 def _find_pairs(
     faces: Integers, sides: Integers, pair: Indices, head: Indices, point: Indices, part: Indices, following: Indices
 ) -> int:
@@ -71,7 +71,7 @@ def _find_pairs(
     return count
 
 
-@compiled
+@lean
 def volume_gradients(points: Floats, levers: Levers, volume: Floats, gradient: Floats) -> None:
     """Write the volume of each part, and how fast it grows with each of its points.
 
@@ -83,7 +83,8 @@ def volume_gradients(points: Floats, levers: Levers, volume: Floats, gradient: F
         volume: Out, shape (parts,); of meaning for parts that are closed.
         gradient: Out, by (point, part) pair, shape (e, 3).
     """
-    volume[:], gradient[:] = 0.0, 0.0
+    volume[:] = 0.0
+    gradient[:] = 0.0
     corners = levers.faces.shape[1]
     share = 1.0 / 6.0 if corners == 3 else 1.0 / 12.0
     for f in range(len(levers.faces)):
@@ -113,10 +114,11 @@ def volume_gradients(points: Floats, levers: Levers, volume: Floats, gradient: F
         volume[levers.sides[f, 1]] -= spanned
 
 
-@compiled
+@lean
 def _products(levers: Levers, gradient: Floats, freedom: Floats, n_parts: int, keys: Integers, values: Floats) -> int:
     """Add up Σ_points g_a · W g_b by pair of parts in a hash table; return how many pairs, -1 when it is too small."""
-    keys[:], values[:] = -1, 0.0
+    keys[:] = -1
+    values[:] = 0.0
     mask, count = len(keys) - 1, 0
     for v in range(len(levers.head)):
         wx, wy, wz = freedom[v, 0], freedom[v, 1], freedom[v, 2]
@@ -162,14 +164,19 @@ def products(levers: Levers, gradient: Floats, freedom: Floats, n_parts: int) ->
     return keys[found] // n_parts, keys[found] % n_parts, values[found]
 
 
-@compiled
-def displacements(levers: Levers, gradient: Floats, freedom: Floats, potential: Floats) -> Floats:
-    """Return W Σ_parts λ_part g by point, shape (n, 3)."""
-    shift = np.zeros((len(levers.head), 3))
+@lean
+def _displace(levers: Levers, gradient: Floats, freedom: Floats, potential: Floats, shift: Floats) -> None:
+    """Add W Σ_parts λ_part g by point."""
     for v in range(len(levers.head)):
         entry = levers.head[v]
         while entry >= 0:
             for k in range(3):
                 shift[v, k] += freedom[v, k] * potential[levers.part[entry]] * gradient[entry, k]
             entry = levers.following[entry]
+
+
+def displacements(levers: Levers, gradient: Floats, freedom: Floats, potential: Floats) -> Floats:
+    """Return W Σ_parts λ_part g by point, shape (n, 3)."""
+    shift = np.zeros((len(levers.head), 3))
+    _displace(levers, gradient, freedom, potential, shift)
     return shift

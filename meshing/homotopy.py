@@ -20,6 +20,9 @@ SWEEPS = 60
 SLACK = 0.004
 """How far the number of voxels of a piece may go from that of the image; one voxel at least."""
 
+SEARCH = 2000
+"""Voxels that a search for another way between two may come to."""
+
 ANISOTROPY = 1.5
 
 
@@ -54,7 +57,9 @@ def subdivided(ids: NDArray[np.int32], by: Integers) -> NDArray[np.int32]:
     return fine
 
 
-def relaxed(pieces: Pieces, levels: NDArray[np.float32], row: Integers, voxel: float) -> NDArray[np.int32]:
+def relaxed(
+    pieces: Pieces, levels: NDArray[np.float32], row: Integers, voxel: float, give: float = SLACK, loosely: bool = False
+) -> NDArray[np.int32]:
     """Move each voxel towards the piece beside it whose level is highest, without changing pieces or contacts.
 
     Args:
@@ -62,6 +67,8 @@ def relaxed(pieces: Pieces, levels: NDArray[np.float32], row: Integers, voxel: f
         levels: How much each name wants a voxel, shape (names, nx, ny, nz).
         row: Row of `levels` of each piece, shape (k,).
         voxel: Volume of a voxel [mm^3].
+        give: How far the number of voxels of a piece may go from that of the image; one voxel at least.
+        loosely: Let tunnels come and go; only pieces and contacts count.
 
     Returns:
         The pieces by voxel, padded as before.
@@ -71,12 +78,13 @@ def relaxed(pieces: Pieces, levels: NDArray[np.float32], row: Integers, voxel: f
     keys = _keys(ids, count)
     solid = pieces.solid()
     held = np.bincount(ids[1:-1, 1:-1, 1:-1].ravel(), minlength=count)
-    slack = np.maximum(SLACK * held, 1.0)
+    slack = np.maximum(give * held, 1.0)
     slack[0] = np.inf
     wanted = np.where(solid, pieces.volumes / voxel, held)
     limits = np.stack([np.minimum(wanted - slack, held), np.maximum(wanted + slack, held)], axis=1)
     names, tally = np.unique(keys, return_counts=True)
-    _relax(ids, levels, row, (names, tally.astype(np.int64)), held.astype(np.int64), limits, ~solid)
+    reached = np.zeros(ids.size if loosely else 0, dtype=np.int32)
+    _relax(ids, levels, row, (names, tally.astype(np.int64)), held.astype(np.int64), limits, ~solid, reached)
     return ids
 
 
@@ -185,6 +193,47 @@ def one_rest(mark: NDArray[np.int8], stack: Integers) -> bool:
 
 
 @compiled
+def hangs_together(ids: NDArray[np.int32], x: int, y: int, z: int, reached: NDArray[np.int32]) -> bool:
+    """Say whether a piece surely stays in one without a voxel: its neighbors reach each other on short ways.
+
+    Args:
+        ids: Pieces by voxel.
+        x: First index.
+        y: Second index.
+        z: Third index.
+        reached: Number of the last search that came to each voxel, the number of searches at 0, shape (ids.size,).
+    """
+    piece = ids[x, y, z]
+    if one_object(neighborhood(ids, x, y, z, piece), np.empty(27, dtype=np.int64)):
+        return True
+    reached[0] += 1
+    own, ny, nz = reached[0], ids.shape[1], ids.shape[2]
+    reached[(x * ny + y) * nz + z] = own
+    queue = np.empty(SEARCH + 6, dtype=np.int64)
+    goals, head, tail = 0, 0, 0
+    for i in range(6):
+        a, b, c = near(x, y, z, i)
+        if ids[a, b, c] == piece:
+            goals += 1
+            if tail == 0:
+                queue[0], tail = (a * ny + b) * nz + c, 1
+                reached[queue[0]] = own
+    while head < tail and tail < SEARCH and goals > 0:
+        v = queue[head]
+        head += 1
+        p, q, r = v // (ny * nz), v // nz % ny, v % nz
+        goals -= abs(p - x) + abs(q - y) + abs(r - z) == 1
+        for i in range(6):
+            a, b, c = near(p, q, r, i)
+            w = (a * ny + b) * nz + c
+            if ids[a, b, c] == piece and reached[w] != own:
+                reached[w] = own
+                queue[tail] = w
+                tail += 1
+    return goals == 0
+
+
+@compiled
 def place_of(keys: Integers, key: int) -> int:
     """Return the position of a key, -1 where there is none."""
     at = np.searchsorted(keys, key)
@@ -249,6 +298,14 @@ def _gains(ids: NDArray[np.int32], levels: NDArray[np.float32], row: Integers, a
 
 
 @compiled
+def _may_move(ids: NDArray[np.int32], x: int, y: int, z: int, new: int, reached: NDArray[np.int32]) -> bool:
+    """Say whether a flip keeps the topology of both pieces, or, with room for searches, their being in one."""
+    if len(reached):
+        return hangs_together(ids, x, y, z, reached)
+    return simple(ids, x, y, z, ids[x, y, z]) and simple(ids, x, y, z, new)
+
+
+@compiled
 def _flipped(
     ids: NDArray[np.int32],
     levels: NDArray[np.float32],
@@ -257,6 +314,7 @@ def _flipped(
     held: Integers,
     limits: Floats,
     empty: NDArray[np.bool_],
+    reached: NDArray[np.int32],
     where: tuple[int, int, int],
 ) -> bool:
     """Flip a voxel to the piece beside it that wants it most, if one may have it."""
@@ -280,7 +338,7 @@ def _flipped(
         tried[turn] = best
         if held[best] + 1 > limits[best, 1]:
             continue
-        if not (simple(ids, x, y, z, old) and simple(ids, x, y, z, best)):
+        if not _may_move(ids, x, y, z, best, reached):
             continue
         if _kept(ids, x, y, z, best, known, empty):
             ids[x, y, z] = best
@@ -319,6 +377,7 @@ def _relax(
     held: Integers,
     limits: Floats,
     empty: NDArray[np.bool_],
+    reached: NDArray[np.int32],
 ) -> None:
     """Flip voxels, the most wanted first, until no flip is wanted and allowed."""
     ny, nz = ids.shape[1], ids.shape[2]
@@ -331,7 +390,7 @@ def _relax(
         flips = 0
         for v in at[order]:
             where = (v // (ny * nz), v // nz % ny, v % nz)
-            if _flipped(ids, levels, row, known, held, limits, empty, where):
+            if _flipped(ids, levels, row, known, held, limits, empty, reached, where):
                 flips += 1
                 mark[v] = True
                 for i in range(6):

@@ -18,6 +18,9 @@ from turgor.meshing.voxels import UNREADABLE, Color, Floats, Image, Segment
 MOST_COLORS = 4096
 """An image of more colors is a picture, no segmentation."""
 
+SMALLEST, LARGEST = 0.5, 10_000.0
+"""Diagonals of an image [mm] outside of which the unit of its header must be wrong."""
+
 
 def read_labels(path: Path) -> tuple[NDArray[np.int32], Floats]:
     """Read a label image.
@@ -110,6 +113,12 @@ def _checked(path: Path, image: Image) -> Image:
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise SegmentationError(f"{path}: its header gives voxels without size; write it again with its spacing")
+    across = float(np.linalg.norm(np.abs(affine[:3, :3]) @ np.array(values.shape[:3])))
+    if not SMALLEST <= across <= LARGEST:
+        raise SegmentationError(
+            f"{path}: is {across:.3g} mm across by its header, expected {SMALLEST:g} mm to {LARGEST:g} mm; is it in "
+            "another unit? Write it again in millimeters"
+        )
     return replace(image, values=values, affine=affine, channels=channels)
 
 

@@ -30,6 +30,7 @@ class RegionGrid:
         repairs: What was changed, one sentence each.
         pieces: The pieces of the image on this grid; None where they are those of the voxels.
         protected: Names whose pieces must all have their volumes.
+        detail: Size below which shapes were smoothed [mm]; 0 where they were not.
     """
 
     values: NDArray[np.int16]
@@ -41,6 +42,7 @@ class RegionGrid:
     repairs: tuple[str, ...] = field(default=())
     pieces: Pieces | None = field(default=None)
     protected: tuple[str, ...] = field(default=())
+    detail: float = 0.0
 
     @property
     def parts(self) -> Pieces:

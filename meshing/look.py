@@ -87,14 +87,20 @@ def _of_layers(path: Path, source: Layers) -> Look:
     kinds = {one.number: one.kind for one in structures_of(path)} if source.kind == "structure" else {}
     kept: dict[int, int] = {}
     left: list[str] = []
+    last: SegmentationError | None = None
     for index, layer in enumerate(source.layers):
         why = "it is the outline of the body" if kinds.get(layer.number) == "EXTERNAL" else ""
         if kinds and not why and _AROUND.search(layer.name):
             why = "its name says that it is around the others"
-        kept[index] = 0 if why else int(np.count_nonzero(source.mask(index)[0]))
+        try:
+            kept[index] = 0 if why else int(np.count_nonzero(source.mask(index)[0]))
+        except SegmentationError as error:
+            kept[index], why, last = 0, str(error).removeprefix("mesh.image.reference: "), error
         if not kept[index]:
             left.append(f"{layer.name or layer.number}: {why or 'it is empty'}")
     order = sorted((i for i, voxels in kept.items() if voxels), key=lambda i: (-kept[i], i))
+    if last is not None and not order:
+        raise last
     values = np.zeros(source.shape, dtype=np.int32, order="F")
     shared, repairs = False, list(source.repairs)
     for index in order:

@@ -26,13 +26,16 @@ from turgor.meshing.spec import MeshSpec
 from turgor.meshing.surfaces import from_surfaces
 from turgor.meshing.tetrahedra import Tetrahedra
 
-RECIPE = 2
+RECIPE = 3
 """Raised when the same input gives another mesh than before."""
 
 FINER = (5.0, 4.0)
 """Cells across a pressure layer that "auto" takes instead of three, where the mesh then has at most `CHEAP` cells."""
 
 CHEAP = 600_000
+
+FILES = ("file", "reference")
+"""Keys of a `[mesh]` table that name files."""
 
 MOST_CELLS = 20_000_000
 BYTES_PER_CELL = 1_300
@@ -161,13 +164,15 @@ def _make(
             f"mesh.size: the mesh would have about {cells / 1e6:.0f} million cells and need about "
             f"{cells * BYTES_PER_CELL / 1e9:.0f} GB; set larger sizes, for at most {MOST_CELLS / 1e6:.0f} million"
         )
-    try:
-        made, content, warnings = _meshed(anatomy, sizes, spec, log)
-    except (MeshQualityError, SegmentationError) as error:
-        other = anatomy.fallback(str(error), log)
-        if other is None:
-            raise
-        made, content, warnings = _meshed(other, sizes, spec, log)
+    while True:
+        try:
+            made, content, warnings = _meshed(anatomy, sizes, spec, log)
+            break
+        except (MeshQualityError, SegmentationError) as error:
+            other = anatomy.fallback(str(error), log)
+            if other is None:
+                raise
+            anatomy = other
     content["seconds"] = round(time.perf_counter() - started, 2)
     _write(spec, _measured(made), target, made_from, content, warnings, log)
 
@@ -205,14 +210,13 @@ def _write(
     """Write .msh, certificate and, last, .h5, which says that all is done."""
     for warning in warnings:
         log(f"warning: {warning}")
-    said = spec.model_dump(mode="json")
     head: dict[str, object] = {
         "format": 1,
         "mesh_hash": made.hash(),
         "made_from": made_from,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "inputs": _hashes(spec),
-        "options": {key: said[key] for key in ("size", "cavities", "unit")},
+        "options": _options(spec),
         "versions": _versions(),
     }
     certificate.write(target.with_suffix(".certificate.json"), {**head, **content})
@@ -221,6 +225,20 @@ def _write(
     write_h5(target, made, made_from)
     for line in certificate.lines(content):
         log(line)
+
+
+def _options(spec: MeshSpec) -> dict[str, object]:
+    """Return what the case says of the mesh, files by their names."""
+
+    def short(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: Path(str(part)).name if key in FILES and part else short(part) for key, part in value.items()}
+        return [short(part) for part in value] if isinstance(value, list) else value
+
+    said: dict[str, object] = {key: short(part) for key, part in spec.model_dump(mode="json", exclude={"file"}).items()}
+    if spec.image is not None and isinstance(image := said["image"], dict):
+        image["masks"] = {name: path.name for name, path in spec.image.masks.items()}
+    return said
 
 
 def _versions() -> dict[str, str]:

@@ -17,6 +17,9 @@ Mask = NDArray[np.bool_]
 SAME = 1e-3
 """Distance in voxels up to which two grids are one."""
 
+MOST_COVERED = 512**3
+"""Voxels up to which the finest grid is extended to hold all masks."""
+
 MOST_VOTES = 4
 """Samples along each axis of a coarse voxel that vote, at most."""
 
@@ -215,6 +218,61 @@ def refuse_other_frame(shape: Sequence[int], affine: Floats, other: Packed, refe
         raise SegmentationError(
             f"mesh.image.masks: {other.name} has as many voxels as {reference}, but lies {apart:.3g} mm apart from it; "
             "one of their headers is wrong: write both in one frame"
+        )
+
+
+def covering(
+    shape: tuple[int, int, int], affine: Floats, others: Sequence[Packed]
+) -> tuple[tuple[int, int, int], Floats]:
+    """Extend a grid by whole voxels until it holds those of all masks.
+
+    Raises:
+        SegmentationError: A mask lies apart from all others, or the grid becomes too large.
+    """
+    to_grid = np.linalg.inv(affine)
+    boxes = [(to_grid @ one.affine @ _corners(one.shape).T)[:3] for one in others]
+    lows, highs = np.array([box.min(axis=1) for box in boxes]), np.array([box.max(axis=1) for box in boxes])
+    size = np.prod(highs - lows, axis=1)
+    for i, one in enumerate(others):
+        shared = np.prod(np.maximum(np.minimum(highs, highs[i]) - np.maximum(lows, lows[i]), 0.0), axis=1)
+        if len(others) > 1 and (shared > 0.5 * np.minimum(size, size[i])).sum() == 1:
+            raise SegmentationError(
+                f"mesh.image.masks: {one.name} lies apart from all other masks; is its header right? If so, set "
+                "mesh.image.reference to an image that holds all of them"
+            )
+    before = np.ceil(np.maximum(-0.5 - lows.min(axis=0) - SAME, 0.0)).astype(int)
+    after = np.ceil(np.maximum(highs.max(axis=0) + 0.5 - np.array(shape) - SAME, 0.0)).astype(int)
+    nx, ny, nz = (np.array(shape) + before + after).tolist()
+    if nx * ny * nz > max(MOST_COVERED, int(np.prod(shape))):
+        raise SegmentationError(
+            f"mesh.image.masks: all masks on the finest of their grids would be {nx} x {ny} x {nz} voxels; set "
+            "mesh.image.reference to the file with the grid to take"
+        )
+    moved = affine.copy()
+    moved[:3, 3] -= affine[:3, :3] @ before
+    return (nx, ny, nz), moved
+
+
+def same_lattice(affine: Floats, other: Packed) -> bool:
+    """Whether each voxel of a mask is one of a grid, if that is large enough."""
+    apart = np.linalg.inv(affine) @ other.affine - np.eye(4)
+    apart[:3, 3] -= np.rint(apart[:3, 3])
+    return bool(np.abs(apart[:3] @ _corners(other.shape).T).max() <= SAME)
+
+
+def refuse_beyond(shape: Sequence[int], affine: Floats, other: Packed, reference: str) -> None:
+    """Raise when a mask has voxels that lie wholly outside of a grid, and would be lost on it."""
+    to_grid = np.linalg.inv(affine) @ other.affine
+    half = 0.5 * np.abs(to_grid[:3, :3]).sum(axis=1) + SAME
+    mask, lost = other.mask(), 0
+    for part, slab in slabs(mask):
+        at = np.argwhere(slab) + np.array([0, 0, part.start])
+        index = at @ to_grid[:3, :3].T + to_grid[:3, 3]
+        lost += int(((index + half < -0.5) | (index - half > np.array(shape) - 0.5)).any(axis=1).sum())
+    if lost:
+        raise SegmentationError(
+            f"mesh.image.masks: {lost} of the {int(np.count_nonzero(mask))} voxels of {other.name} lie outside of the "
+            f"grid of {reference} and would be lost; name a reference with a grid that holds all masks, or none"
         )
 
 

@@ -29,10 +29,13 @@ from turgor.meshing.homotopy import near
 from turgor.meshing.pieces import CUT, Pieces, labelled
 from turgor.meshing.tetrahedra import Floats, Integers
 
-ROUNDS = 12
+ROUNDS = 20
 MOST_SITES = 60
 SMALL = 6
 """Pieces of up to so many coarse voxels are moved as a whole."""
+
+ENDED = -0.04
+"""By how much faults must shrink when a voxel is taken that tears its piece."""
 
 STRAY = 2
 """Fragments of up to so many voxels go to their neighbors; larger ones are bridged."""
@@ -90,20 +93,20 @@ class Shares:
 def mended(pieces: Pieces, shares: Shares) -> NDArray[np.int32]:
     """Return the pieces by coarse voxel with as few faults as bridges and flips of one or two voxels leave."""
     ids = pieces.ids.copy()
-    count = len(pieces.names)
-    wanted = np.zeros((count, count), dtype=np.bool_)
+    size = len(pieces.names)
+    wanted = np.zeros((size, size), dtype=np.bool_)
     wanted[pieces.touching[:, 0], pieces.touching[:, 1]] = True
-    tally = np.zeros((count, count), dtype=np.int32)
+    tally = np.zeros((size, size), dtype=np.int32)
     count_faces(ids, tally)
-    held = np.bincount(ids[1:-1, 1:-1, 1:-1].ravel(), minlength=count).astype(np.int64)
+    held = np.bincount(ids[1:-1, 1:-1, 1:-1].ravel(), minlength=size).astype(np.int64)
     state = (ids, tally, wanted | wanted.T, pieces.solid(), held)
-    for _ in range(ROUNDS):
+    for count in range(ROUNDS):
         changed = _placed(state, shares)
-        changed += _separate(state)
+        changed += _separate(state, False) or (count % 2 and _separate(state, True))
         changed += _connected(state, shares)
         changed += _joined(state, shares)
         changed += _moved(state, shares)
-        if not changed:
+        if not changed and count % 2:
             break
     return ids
 
@@ -150,6 +153,7 @@ def _moved(state: State, shares: Shares) -> int:
     """Move small pieces with faults to where they have fewer; return how many moved."""
     ids, tally, wanted, solid, held = state
     there = held > 0
+    there[CUT] = True
     wrong = (wanted != (tally > 0)) & (solid[:, None] | solid[None, :]) & there[:, None] & there[None, :]
     np.fill_diagonal(wrong, False)
     changed = 0
@@ -315,8 +319,11 @@ def _walk(state: State, path: Integers, piece: int) -> None:
 
 
 @compiled
-def _separate(state: State) -> int:
-    """Flip voxels at contacts that must not be, where that makes faults smaller; return how many."""
+def _separate(state: State, hard: bool) -> int:
+    """Flip voxels at contacts that must not be, where that makes faults smaller; return how many.
+
+    A hard flip may tear a piece, which is then put together again.
+    """
     ids = state[0]
     flips = 0
     for x in range(1, ids.shape[0] - 1):
@@ -328,7 +335,21 @@ def _separate(state: State) -> int:
                     wrong = wrong or fault(state, ids[x, y, z], other) > 0.0
                 if wrong and may_go(state, x, y, z):
                     flips += flip(state, x, y, z)
+                elif wrong and hard and state[4][ids[x, y, z]] > SMALL:
+                    flips += _forced(state, x, y, z)
     return flips
+
+
+@compiled
+def _forced(state: State, x: int, y: int, z: int) -> int:
+    """Flip a voxel although its piece is then torn here, where that ends a fault; return 1 if so."""
+    if not (0 < x < state[0].shape[0] - 1 and 0 < y < state[0].shape[1] - 1 and 0 < z < state[0].shape[2] - 1):
+        return 0
+    old = state[0][x, y, z]
+    if away(state, x, y, z) <= ENDED:
+        return 1
+    put(state, x, y, z, old)
+    return 0
 
 
 @compiled

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from turgor.meshing.compiled import compiled
-from turgor.meshing.stars import Surface, look, new_star
+from turgor.meshing.compiled import lean
+from turgor.meshing.stars import Star, Surface, look
 from turgor.meshing.tetrahedra import Floats
 
 
-@compiled
+@lean
 def add_plane(row: Floats, nx: float, ny: float, nz: float, d: float, weight: float) -> None:
     """Add weight x (n . x + d)² to a quadric."""
     row[0] += weight * nx * nx
@@ -28,7 +28,7 @@ def add_plane(row: Floats, nx: float, ny: float, nz: float, d: float, weight: fl
     row[10] += weight
 
 
-@compiled
+@lean
 def off_planes(row: Floats, p: Floats) -> float:
     """Return the mean squared distance of a point to the planes of a quadric."""
     if row[10] <= 0:
@@ -39,7 +39,7 @@ def off_planes(row: Floats, p: Floats) -> float:
     return float(total / row[10])
 
 
-@compiled
+@lean
 def write_normal(points: Floats, a: int, b: int, c: int, out: Floats) -> float:
     """Write the unit normal of a triangle; return its area."""
     ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
@@ -53,7 +53,7 @@ def write_normal(points: Floats, a: int, b: int, c: int, out: Floats) -> float:
     return float(0.5 * length)
 
 
-@compiled
+@lean
 def add_line(row: Floats, p: Floats, q: Floats) -> None:
     """Add length x (squared distance to the line pq): two planes that meet in it, counted as one."""
     dx, dy, dz = q[0] - p[0], q[1] - p[1], q[2] - p[2]
@@ -73,11 +73,9 @@ def add_line(row: Floats, p: Floats, q: Floats) -> None:
     row[10] -= length
 
 
-@compiled
-def gather_planes(state: Surface) -> None:
-    """Give each vertex the planes of its triangles and the lines of its junction edges."""
-    star = new_star()
-    normal = np.empty(3)
+@lean
+def gather_planes(state: Surface, star: Star, normal: Floats) -> None:
+    """Give each vertex the planes of its triangles and the lines of its junction edges; the rest is room."""
     for u in range(len(state.points)):
         if not look(state, u, star):
             continue
@@ -93,7 +91,7 @@ def gather_planes(state: Surface) -> None:
                 add_line(state.planes[u, 11:], state.points[u], state.points[star.neighbors[i]])
 
 
-@compiled
+@lean
 def lift(row: Floats, p: Floats, n: Floats) -> float:
     """Return how far to go from p along n to be nearest to the planes of a quadric."""
     gx = row[0] * p[0] + row[1] * p[1] + row[2] * p[2] + row[3]

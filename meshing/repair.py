@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,11 +29,32 @@ ROUNDS = 15
 ROOM = 0.05
 """Room for new points and cells, as a share of those there are."""
 
+LOOKS, LOOKS_PER_CELL = 20_000, 1
+"""How many bad cells are looked at, all rounds together, before what is there is taken."""
+
+
+@dataclass
+class Effort:
+    """How much may still be done, so that hopeless cells do not take for ever.
+
+    Attributes:
+        left: Cells that may still be looked at.
+    """
+
+    left: int
+
+    def spent_on(self, bad: Integers) -> Integers:
+        """Return as many of some cells as may be looked at, and count them."""
+        some = bad[: self.left]
+        self.left -= len(some)
+        return some
+
 
 def repaired(points: Floats, cells: Integers, part: Integers, boundary: Boundary) -> tuple[Floats, Integers, Integers]:
     """Lift the smallest dihedral angles.
 
-    Points of surfaces move only where nothing else helps, by a small part of an edge, and so that volumes stay.
+    Points of surfaces move only where nothing else helps, by a small part of an edge, and so that volumes stay; those
+    of surfaces that the user gave never do.
 
     Args:
         points: Those of the boundary first, shape (n, 3).
@@ -45,18 +68,19 @@ def repaired(points: Floats, cells: Integers, part: Integers, boundary: Boundary
     state = _cells(points, positive(points, cells), part, boundary.triangles)
     room = new_scratch(_offsets())
     wanted, start, slack = float(np.cos(np.radians(WANTED))), boundary.points, np.zeros(0)
-    state = _mended(state, wanted, room)
+    effort = Effort(LOOKS + LOOKS_PER_CELL * len(cells))
+    state = _mended(state, wanted, room, effort)
     for better in BETTER:
         bad = _worse_than(state, wanted)
         if not len(bad):
             break
         near = _around(state, bad)
-        state = _mended(state, float(np.cos(np.radians(better))), room, near)
-        state = _mended(state, wanted, room)
-        if len(_worse_than(state, wanted)):
+        state = _mended(state, float(np.cos(np.radians(better))), room, effort, near)
+        state = _mended(state, wanted, room, effort)
+        if len(_worse_than(state, wanted)) and not boundary.given:
             slack = slack if len(slack) else _slack(boundary)
             if slide(state, near[near < len(start)], start, slack, wanted, room):
-                state = _mended(state, wanted, room)
+                state = _mended(state, wanted, room, effort)
     if len(slack):
         state.points[: len(start)] = _with_old_volumes(state.points[: len(start)], slack, boundary)
     return _result(state)
@@ -84,12 +108,13 @@ def _with_old_volumes(points: Floats, slack: Floats, boundary: Boundary) -> Floa
     return points
 
 
-def _mended(state: Cells, wanted: float, room: Scratch, near: Integers | None = None) -> Cells:
-    """Mend all cells, or those near some points, until none is bad or no move helps."""
+def _mended(state: Cells, wanted: float, room: Scratch, effort: Effort, near: Integers | None = None) -> Cells:
+    """Mend all cells, or those near some points, until none is bad, no move helps, or it has taken long enough."""
     for _ in range(ROUNDS):
         bad = _worse_than(state, wanted)
         if near is not None:
             bad = bad[np.isin(state.cells[bad], near).any(axis=1)]
+        bad = effort.spent_on(bad)
         moves = mend(state, bad, wanted, room) if len(bad) else 0
         if moves < 0:
             state = _enlarged(state)

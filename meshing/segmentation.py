@@ -28,9 +28,12 @@ from turgor.meshing.masks import (
     Mask,
     Packed,
     composed,
+    covering,
+    refuse_beyond,
     refuse_other_frame,
     resampled_mask,
     same_grid,
+    same_lattice,
     voxel_volume,
 )
 from turgor.meshing.naming import Names
@@ -213,24 +216,40 @@ def mask_layers(spec: ImageSpec) -> Layers:
         image = read_image(spec.reference, spec.frame)
         nx, ny, nz = volume(spec.reference, image).shape
         shape, affine, title = (nx, ny, nz), image.affine, spec.reference.name
+        for one in masks:
+            refuse_other_frame(shape, affine, one, title)
     else:
         finest = min(masks, key=lambda one: voxel_volume(one.affine))
-        shape, affine, title = finest.shape, finest.affine, finest.name
+        title = finest.name
+        for one in masks:
+            refuse_other_frame(finest.shape, finest.affine, one, title)
+        shape, affine = covering(finest.shape, finest.affine, masks)
 
     def mask(index: int) -> tuple[Mask, tuple[str, ...]]:
-        one = masks[index]
-        if same_grid(shape, affine, one):
-            return one.mask(), ()
-        refuse_other_frame(shape, affine, one, title)
-        found, dice = resampled_mask(shape, affine, one)
-        if not found.any():
-            raise SegmentationError(
-                f"mesh.image.masks: {one.name} does not lie on the grid of {title}; is one misplaced?"
-            )
-        return found, (f"{one.name}: brought onto the grid of {title}; overlap with what it was (Dice) {dice:.3f}",)
+        return _on_grid(masks[index], shape, affine, title)
 
     layers = tuple(Layer(index + 1, name) for index, name in enumerate(spec.masks))
     return Layers("mask", layers, shape, affine, mask, notes, repairs)
+
+
+def _on_grid(one: Packed, shape: tuple[int, int, int], affine: Floats, title: str) -> tuple[Mask, tuple[str, ...]]:
+    """Return a mask on a grid, and what that did to it.
+
+    Raises:
+        SegmentationError: It lies elsewhere, or reaches beyond the grid.
+    """
+    if same_grid(shape, affine, one):
+        return one.mask(), ()
+    found, dice = resampled_mask(shape, affine, one)
+    if not found.any():
+        raise SegmentationError(f"mesh.image.masks: {one.name} does not lie on the grid of {title}; is one misplaced?")
+    refuse_beyond(shape, affine, one, title)
+    if same_lattice(affine, one):
+        return found, ()
+    was = int(np.count_nonzero(one.mask())) * voxel_volume(one.affine)
+    now = int(np.count_nonzero(found)) * voxel_volume(affine)
+    told = f"brought onto the grid of {title}, {was:.4g} mm^3 became {now:.4g} mm^3 ({100 * (now / was - 1):+.1f} %)"
+    return found, (f"{one.name}: {told}; overlap with what it was (Dice) {dice:.3f}",)
 
 
 def _mask(path: Path, spec: ImageSpec) -> tuple[Packed, Image]:

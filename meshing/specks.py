@@ -176,7 +176,7 @@ def remarks(pieces: Pieces, protected: tuple[str, ...]) -> list[str]:
     if holes:
         told.append(
             f"{len(holes)} voids of background, {int(pieces.voxels[holes].sum())} voxels in all, lie inside of regions "
-            "and are left empty; mesh.image.fill_holes = true fills them"
+            "and are left empty; in a label image, mesh.image.fill_holes = true fills them"
         )
     return told
 

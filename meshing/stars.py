@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from turgor.meshing.compiled import compiled
+from turgor.meshing.compiled import lean
+from turgor.meshing.crossing import Numbers
 from turgor.meshing.tetrahedra import Floats, Integers
 
 STAR = 96
@@ -35,12 +36,12 @@ class Surface(NamedTuple):
     """
 
     points: Floats
-    triangles: Integers
-    patch: Integers
-    flat: Integers
-    alive: Integers
-    head: Integers
-    following: Integers
+    triangles: Numbers
+    patch: Numbers
+    flat: Numbers
+    alive: Numbers
+    head: Numbers
+    following: Numbers
     target: Floats
     tolerance: Floats
     planes: Floats
@@ -58,7 +59,6 @@ class Star(NamedTuple):
     junction: Integers
 
 
-@compiled
 def new_star() -> Star:
     """Return room for a star."""
     return Star(
@@ -71,7 +71,7 @@ def new_star() -> Star:
     )
 
 
-@compiled
+@lean
 def position_of(neighbors: Integers, count: int, w: int) -> int:
     """Return the position of a neighbor, -1 when it is none."""
     for i in range(count):
@@ -80,7 +80,7 @@ def position_of(neighbors: Integers, count: int, w: int) -> int:
     return -1
 
 
-@compiled
+@lean
 def look(state: Surface, u: int, star: Star) -> bool:
     """Gather the star of a vertex and forget its dead triangles; say whether it fits the room."""
     star.size[0], star.size[1] = 0, 0
@@ -103,8 +103,8 @@ def look(state: Surface, u: int, star: Star) -> bool:
     return True
 
 
-@compiled
-def _add(triangle: Integers, patch: int, t: int, u: int, star: Star) -> None:
+@lean
+def _add(triangle: Numbers, patch: int, t: int, u: int, star: Star) -> None:
     """Add a triangle and its two other vertices to a star."""
     star.triangles[star.size[0]] = t
     star.size[0] += 1
@@ -122,8 +122,8 @@ def _add(triangle: Integers, patch: int, t: int, u: int, star: Star) -> None:
             star.junction[at] = 1
 
 
-@compiled
-def third_vertex(triangles: Integers, t: int, u: int, w: int) -> int:
+@lean
+def third_vertex(triangles: Numbers, t: int, u: int, w: int) -> int:
     """Return the vertex of a triangle that is neither u nor w."""
     for i in range(3):
         x = triangles[t, i]
@@ -132,13 +132,13 @@ def third_vertex(triangles: Integers, t: int, u: int, w: int) -> int:
     return -1
 
 
-@compiled
-def has_vertex(triangles: Integers, t: int, w: int) -> bool:
+@lean
+def has_vertex(triangles: Numbers, t: int, w: int) -> bool:
     """Say whether a triangle has a vertex."""
     return bool(triangles[t, 0] == w or triangles[t, 1] == w or triangles[t, 2] == w)
 
 
-@compiled
+@lean
 def walk(state: Surface, star: Star, u: int, start: int, w: int) -> int:
     """Count the triangles from one, which has the edge uw, across ordinary edges to a junction or back to the start."""
     t, steps = start, 0
@@ -157,7 +157,7 @@ def walk(state: Surface, star: Star, u: int, start: int, w: int) -> int:
     return steps
 
 
-@compiled
+@lean
 def vertex_kind(state: Surface, u: int, star: Star) -> int:
     """Return 0 for a vertex inside a patch, 1 on a junction curve, 2 for one that must stay."""
     junctions, first = 0, -1
@@ -182,7 +182,7 @@ def vertex_kind(state: Surface, u: int, star: Star) -> int:
     return 0 if junctions == 0 else 1
 
 
-@compiled
+@lean
 def doubles(state: Surface, u: int, v: int, one: Star, two: Star) -> bool:
     """Say whether u -> v would make a triangle that is there already."""
     for i in range(one.size[0]):
@@ -197,7 +197,7 @@ def doubles(state: Surface, u: int, v: int, one: Star, two: Star) -> bool:
     return False
 
 
-@compiled
+@lean
 def keeps_topology(state: Surface, u: int, v: int, kind: int, one: Star, two: Star) -> bool:
     """Say whether u -> v keeps the complex and its junction curves as they are."""
     common = 0

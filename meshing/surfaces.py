@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -124,7 +124,7 @@ class SurfaceAnatomy:
             coarse = collapsed(boundary, SHORT * target, TOLERANCE * target, float(np.median(edge)))
             boundary = with_volumes(coarse, volumes)
             log(f"mesh: {len(self.boundary.triangles):,} triangles simplified to {len(boundary.triangles):,}")
-        return refined(boundary, lambda surface: surface_targets(surface, sizes))
+        return replace(refined(boundary, lambda surface: surface_targets(surface, sizes)), given=True)
 
 
 def from_surfaces(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> SurfaceAnatomy | SampledAnatomy:
@@ -143,6 +143,8 @@ def from_surfaces(spec: MeshSpec, rim: Mapping[str, float], log: Log) -> Surface
         skin = _skin(surface, index, _frame(spec, index), ledger)
         log(f"mesh: {surface.file.name}, {len(skin.triangles):,} triangles, {surface.region}")
         skins.append(skin)
+    for repair in ledger.entries:
+        log(f"mesh: {repair}")
     span = np.ptp([corner for skin in skins for corner in (skin.points.min(axis=0), skin.points.max(axis=0))], axis=0)
     _refuse_size("mesh.surfaces", float(np.linalg.norm(span)), spec.surfaces[0].unit, SMALL)
     sampled = partial(_sampled, skins, spec, rim)
@@ -262,7 +264,7 @@ def _contact(shells: list[Shell], spec: MeshSpec) -> str | None:
     if not len(pairs):
         return None
     one, two = owner[pairs[0]].tolist()
-    return f"{called(one)} crosses itself" if one == two else f"{called(one)} and {called(two)} cross"
+    return f"{called(one)} crosses itself" if called(one) == called(two) else f"{called(one)} and {called(two)} cross"
 
 
 def _refuse_twins(one: Shell, two: Shell, spec: MeshSpec, near: float) -> None:

@@ -188,8 +188,10 @@ def _axes(path: Path, image: Image, frame: str) -> Floats:
 
 def _of_nifti(path: Path) -> tuple[tuple[str, ...], Floats | None, bool]:
     """Return order, rotation and mask by a NIfTI header."""
-    header: Mapping[str, object] = dict(_nifti(path).header) if path.name.lower().endswith((".nii", ".nii.gz")) else {}
-    code = int(str(header.get("intent_code", 0)))
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return (), None, False
+    header = _nifti(path).header
+    code = int(header["intent_code"])  # type: ignore[index]
     return LOWER if code == SYMMATRIX else (), None, False
 
 

@@ -10,15 +10,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_banded
 
 Array = NDArray[np.float64]
+ROOT = Path(__file__).parents[2]
 
 
 def of_the_demo() -> Any:
     """Return the module of the closed forms of a spherical tumor, which the sphere demo draws."""
-    name = "demos_sphere_closed_form"
+    return _module("demos_sphere_closed_form", ROOT / "demos" / "sphere" / "closed_form.py")
+
+
+def of_the_tests(path: str) -> Any:
+    """Return a module of tests, such as "verification/test_flow_core.py", for the solutions in it."""
+    return _module(f"of_the_tests_{Path(path).stem}", ROOT / "tests" / path)
+
+
+def _module(name: str, path: Path) -> Any:
     if name not in sys.modules:
-        path = Path(__file__).parents[2] / "demos" / "sphere" / "closed_form.py"
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
         assert spec.loader is not None
@@ -56,6 +65,14 @@ class NecroticCore:
             return np.asarray(np.sinh(a * (x - self.core)) + a * self.core * np.cosh(a * (x - self.core)))
 
         return np.asarray(self.plateau * (1 - self.radius / outside * f(outside) / f(self.radius)))
+
+    @property
+    def rim_velocity(self) -> float:
+        """Outward velocity at R [mm/s], K pe (F'(R)/F(R) - 1/R)."""
+        a = float(np.sqrt(self.filtration / self.conductivity))
+        x = a * (self.radius - self.core)
+        ratio = a * (1 + a * self.core * np.tanh(x)) / (np.tanh(x) + a * self.core)
+        return float(self.conductivity * self.plateau * (ratio - 1 / self.radius))
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,55 @@ class Slab:
         """Return -K p' [mm/s]."""
         a, b, c = self._solve()
         return np.asarray(self.conductivity * a * (b * np.exp(-a * x) - c * np.exp(-a * (self.length - x))))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Tissue between two concentric spheres.
+
+    Attributes:
+        end: Outer radius [mm].
+        conductivity: K [mm²/(Pa s)].
+        slope: a of the rate s = f - a p [1/(Pa s)].
+        constant: f [1/s].
+    """
+
+    end: float
+    conductivity: float
+    slope: float = 0.0
+    constant: float = 0.0
+
+
+def finite_volumes(layers: tuple[Layer, ...], n: int, outer: float | None) -> tuple[Array, Array, Array]:
+    """Solve -(r² K p')' = r² (f - a p) by finite volumes in r, an independent check of the formulas.
+
+    Args:
+        layers: From the inside out.
+        n: Volumes in each layer.
+        outer: Pressure at the last radius [Pa]; None when nothing passes.
+
+    Returns:
+        Middles of the volumes [mm], pressures there [Pa], outward velocities at the ends of the layers [mm/s].
+    """
+    starts = [0.0, *(layer.end for layer in layers[:-1])]
+    parts = [np.linspace(start, layer.end, n + 1) for start, layer in zip(starts, layers, strict=True)]
+    faces = np.concatenate([parts[0], *(part[1:] for part in parts[1:])])
+    conductivity, slope, constant = (
+        np.repeat([getattr(layer, name) for layer in layers], n) for name in ("conductivity", "slope", "constant")
+    )
+    middles, volumes = (faces[1:] + faces[:-1]) / 2, np.diff(faces**3) / 3
+    # From a middle to a face K p' r² = const. passes 1/(1/r - 1/r_F) / K; both halves stand in series.
+    below = (1 / middles - 1 / faces[1:]) / conductivity
+    above = (1 / faces[1:-1] - 1 / middles[1:]) / conductivity[1:]
+    passes = 1 / (below[:-1] + above)
+    rim = 0.0 if outer is None else 1 / below[-1]
+    diagonal = slope * volumes + np.append(passes, rim) + np.insert(passes, 0, 0.0)
+    right = constant * volumes
+    right[-1] += rim * (outer or 0.0)
+    bands = np.array([np.insert(-passes, 0, 0.0), diagonal, np.append(-passes, 0.0)])
+    pressure = solve_banded((1, 1), bands, right)
+    leaving = np.cumsum((constant - slope * pressure) * volumes)[n - 1 :: n]
+    return middles, np.asarray(pressure), np.asarray(leaving / np.array([layer.end for layer in layers]) ** 2)
 
 
 def crank_uptake(fourier: float) -> float:

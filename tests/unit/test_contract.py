@@ -20,7 +20,7 @@ from turgor.meshing import MeshSpec, mesh, read_h5
 from turgor.meshing.anatomy import from_image
 from turgor.meshing.census import Image, contact_faults, wanted_contacts
 from turgor.meshing.certificate import Origin, certify, lines
-from turgor.meshing.coarse import coarsened, displaced, faults
+from turgor.meshing.coarse import coarsened, displaced, faults, smoothed
 from turgor.meshing.grids import interpolated
 from turgor.meshing.homotopy import factors, simple
 from turgor.meshing.labels import RegionGrid
@@ -127,6 +127,26 @@ def test_a_coarser_grid_has_every_piece_and_contact_or_is_not_used(seed: int) ->
     grid = region_grid(fuzzed(seed)[1])
     working = coarsened(grid, 2.5, lambda sentence: None)
     assert working is None or not faults(working.parts)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4, 8])
+def test_smoothing_the_shape_of_regions_keeps_every_piece_and_contact(seed: int) -> None:
+    grid = region_grid(fuzzed(seed)[1])
+    working = smoothed(grid, 4.0)
+    assert not faults(working.parts)
+    held = np.bincount(working.parts.ids[1:-1, 1:-1, 1:-1].ravel(), minlength=len(working.parts.names))
+    off = np.abs(held - grid.parts.voxels)[grid.parts.solid()]
+    assert (off <= np.maximum(0.05 * grid.parts.voxels[grid.parts.solid()], 1.0)).all()
+
+
+def test_a_sheet_between_a_core_and_an_organ_stays_where_coarse_voxels_are_thicker_than_it() -> None:
+    x = np.moveaxis(np.indices((40, 40, 40)), 0, -1) - 19.5
+    radius = np.linalg.norm(x, axis=-1)
+    values = (np.where(radius < 18, 1, 0) + (radius < 12) + (radius < 11)).astype(np.int16)
+    working = coarsened(region_grid(values, cut=False), 2.5, lambda sentence: None)
+    assert working is not None
+    assert working.detail == 0.0
+    assert not faults(working.parts)
 
 
 def test_a_small_lesion_has_its_place_on_a_coarser_grid() -> None:

@@ -454,14 +454,37 @@ def test_masks_of_several_grids_are_brought_onto_the_finest(tmp_path: Path) -> N
     write_nifti(tmp_path / "tumor.nii", ball(fine, near, 5.0), near)
     masks = {"organ": tmp_path / "organ.nii", "tumor": tmp_path / "tumor.nii"}
     found = read_segmentation(case(masks=masks, priority=["tumor", "organ"]))
-    assert found.values.shape == fine
-    assert (regions(found)["tumor"] == ball(fine, near, 5.0)).all()
+    # the grid of the tumor ends at 8 mm, that of the organ at 12 mm: 8 voxels of 0.5 mm more on each side
+    assert found.values.shape == tuple(n + 16 for n in fine)
+    assert (regions(found)["tumor"][8:-8, 8:-8, 8:-8] == ball(fine, near, 5.0)).all()
+    assert (found.values > 0).sum() * 0.5**3 == ball(coarse, far, 10.0).sum() * 1.5**3
     assert "organ.nii: brought onto the grid of tumor.nii" in found.repairs[0]
+    assert len(found.repairs) == 1
     reference = read_segmentation(case(masks=masks, priority=["tumor", "organ"], reference=tmp_path / "organ.nii"))
     assert reference.values.shape == coarse
     # 4/3 pi 5^3 = 523.6 mm^3 in voxels of 3.375 mm^3; a ball of three voxels radius counts to a few per cent
     assert 3.375 * regions(reference)["tumor"].sum() == pytest.approx(523.6, rel=0.05)
     assert float(reference.repairs[0].split()[-1]) > 0.85
+
+
+def test_a_mask_that_reaches_beyond_the_reference_is_refused(tmp_path: Path) -> None:
+    (small, near), (large, far) = grid(1.0, 6.0), grid(1.5, 12.0)
+    write_nifti(tmp_path / "organ.nii", ball(large, far, 10.0), far)
+    write_nifti(tmp_path / "tumor.nii", ball(small, near, 4.0), near)
+    masks = {"organ": tmp_path / "organ.nii", "tumor": tmp_path / "tumor.nii"}
+    spec = case(masks=masks, priority=["tumor", "organ"], reference=tmp_path / "tumor.nii")
+    with pytest.raises(SegmentationError, match=r"voxels of organ\.nii lie outside of the grid of tumor\.nii"):
+        read_segmentation(spec)
+
+
+def test_a_mask_apart_from_all_others_is_refused(tmp_path: Path) -> None:
+    (shape, affine), (other, far) = grid(1.0, 6.0), grid(0.5, 4.0)
+    far[0, 3] += 300.0
+    write_nifti(tmp_path / "a.nii", ball(shape, affine, 5.0), affine)
+    write_nifti(tmp_path / "b.nii", np.ones(other, dtype=np.uint8), far)
+    spec = case(masks={"a": tmp_path / "a.nii", "b": tmp_path / "b.nii"}, priority=["b"])
+    with pytest.raises(SegmentationError, match=r"a\.nii lies apart from all other masks"):
+        read_segmentation(spec)
 
 
 def test_a_mask_of_the_same_size_elsewhere_is_refused(tmp_path: Path) -> None:
@@ -495,3 +518,10 @@ def test_a_data_file_may_have_a_header_of_unknown_length(tmp_path: Path) -> None
     head = "NDims = 3\nDimSize = 4 5 6\nElementType = MET_UCHAR\nHeaderSize = -1\nElementDataFile = a.raw\n"
     (tmp_path / "a.mhd").write_text(head)
     assert (read_image(tmp_path / "a.mhd").values == labels()).all()
+
+
+@pytest.mark.parametrize("spacing", [1e-3, 1e3])
+def test_an_image_in_another_unit_than_millimeters_is_refused(tmp_path: Path, spacing: float) -> None:
+    write_nifti(tmp_path / "a.nii", np.ones((12, 12, 12), dtype=np.uint8), np.diag([spacing, spacing, spacing, 1.0]))
+    with pytest.raises(SegmentationError, match=r"mm across by its header, expected 0\.5 mm to 10000 mm"):
+        read_labels(tmp_path / "a.nii")

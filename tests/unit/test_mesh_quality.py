@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.fuzz import fuzzed
 
+import turgor.meshing.fill as fill_module
 from turgor.meshing.anatomy import ImageAnatomy
 from turgor.meshing.boundary import Boundary, Part
 from turgor.meshing.crossing import crossings
@@ -15,8 +19,8 @@ from turgor.meshing.gradients import levers_of, volume_gradients
 from turgor.meshing.labels import PartGrid, RegionGrid, parts_of
 from turgor.meshing.nets import surface_nets
 from turgor.meshing.offset import with_volumes
-from turgor.meshing.repair import repaired
-from turgor.meshing.sizes import Sizes
+from turgor.meshing.repair import Effort, repaired
+from turgor.meshing.sizes import Octree, Sizes
 from turgor.meshing.tetrahedra import dihedral_angles, positive, volumes
 
 Floats = NDArray[np.float64]
@@ -137,3 +141,37 @@ def test_mending_cells_leaves_the_surface_and_the_volume_as_they_are() -> None:
     assert volumes(better, mended).min() > 0.0
     assert volumes(better, mended).sum() == pytest.approx(125.0, rel=1e-12)
     assert not parts_after.any()
+
+
+def test_points_of_surfaces_that_the_user_gave_stay() -> None:
+    for seed in (49, 13):
+        boundary, _ = filled(seed)
+        given = fill(replace(boundary, given=True), anatomy(seed)[1], log=lambda sentence: None)
+        assert np.array_equal(given.points[: len(boundary.points)], boundary.points)
+
+
+def test_where_the_first_way_of_filling_fails_the_second_one_fills(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = fill_module._attempt
+
+    def only_delaunay(
+        boundary: Boundary, inside: Mapping[str, float], tree: Octree, algorithm: int, threshold: float
+    ) -> Filling | str:
+        if algorithm != fill_module.DELAUNAY:
+            return "no cells in a"
+        return asked(boundary, inside, tree, algorithm, threshold)
+
+    monkeypatch.setattr(fill_module, "_attempt", only_delaunay)
+    said: list[str] = []
+    made, sizes = anatomy(13)
+    boundary = made.surfaces(sizes, said.append)
+    filling = fill(boundary, sizes, log=said.append)
+    assert filling.how.endswith("algorithm 1")
+    assert "gmsh: no cells in a; trying another way" in said
+    assert dihedral_angles(filling.points, filling.cells).min() > 5.0
+
+
+def test_mending_ends_when_its_effort_is_spent() -> None:
+    effort = Effort(3)
+    assert effort.spent_on(np.arange(2)).tolist() == [0, 1]
+    assert effort.spent_on(np.arange(2)).tolist() == [0]
+    assert not len(effort.spent_on(np.arange(2)))

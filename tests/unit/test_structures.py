@@ -225,6 +225,7 @@ def test_a_wrong_reference_is_refused(tmp_path: Path, series: Path, change, word
         ([np.array([[4.0, 4, 3], [20, 4, 5], [20, 20, 7]])], {}, "do not lie in the planes"),
         (box((4.5, 4.5), (20.5, 20.5), [3]), {"modality": "CT"}, "modality CT, expected RTSTRUCT"),
         (box((400, 400), (420, 420), [3]), {}, "is empty"),
+        (box((4.5, 4.5), (20.5, 20.5), range(SLICES - 2, SLICES + 4)), {}, "4 of 6 planes of structure 'Block' lie"),
     ],
 )
 def test_wrong_contours_are_refused(
@@ -259,7 +260,20 @@ def test_a_corner_on_a_row_of_centers_counts_once() -> None:
 
 def test_contours_that_leave_the_grid_are_cut_off() -> None:
     wide = Plane(0.0, (np.array([[-5.0, -5.0], [20.0, -5.0], [20.0, 3.5], [-5.0, 3.5]]),))
-    assert voxelized("a", [wide], (8, 8, 1)).mask[:, :, 0].sum(axis=1).tolist() == [4] * 8
+    found = voxelized("a", [wide], (8, 8, 1))
+    assert found.mask[:, :, 0].sum(axis=1).tolist() == [4] * 8
+    assert found.repairs == ("a: 1 of 1 planes were cut off at the edge of the reference",)
+
+
+def test_init_leaves_out_structures_beyond_the_reference(tmp_path: Path, series: Path) -> None:
+    structures = {
+        "Liver": ball((20, 18, 12), 12.0),
+        "GTV": ball((20, 18, 12), 6.0),
+        "Lung": box((4.5, 4.5), (20.5, 20.5), range(SLICES - 2, SLICES + 4)),
+    }
+    told = write_case(write_structures(series / "rt.dcm", structures), tmp_path / "first.toml")
+    assert any(line.startswith("left out: Lung: 4 of 6 planes of structure 'Lung' lie outside") for line in told)
+    assert any(line.startswith("gtv: 'GTV'") for line in told)
 
 
 def test_init_fills_the_case_from_the_structures(tmp_path: Path, series: Path) -> None:

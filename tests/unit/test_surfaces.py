@@ -503,3 +503,10 @@ def test_sampling_gives_the_same_voxels_every_time(tmp_path: Path) -> None:
     assert np.array_equal(one.grid.values, two.grid.values)
     assert one.origin.volumes == two.origin.volumes
     assert one.origin.repairs == two.origin.repairs
+
+
+def test_every_repair_of_a_surface_is_told_while_it_is_meshed(tmp_path: Path) -> None:
+    told: list[str] = []
+    anatomy = from_surfaces(case(tmp_path, {"organ": flat_and_double(sphere(8.0))}), {}, told.append)
+    assert anatomy.origin.repairs
+    assert {f"mesh: {repair}" for repair in anatomy.origin.repairs} <= set(told)

@@ -58,6 +58,20 @@ class Facets(NamedTuple):
     exchange: Array
 
 
+class Sums(NamedTuple):
+    """The matrix, as its diagonal and what each cell adds beyond, and the right-hand side.
+
+    Attributes:
+        beyond: For the facets 01, 02, 03, 12, 13 and 23 of each local cell, shape (n, 6).
+        diagonal: On the facets, ghosts included; right on owned ones.
+        right: The same for the right-hand side.
+    """
+
+    beyond: Array
+    diagonal: Array
+    right: Array
+
+
 @compiled
 def cofactors(points: Array, found: Array) -> float:
     """Write the barycentric gradients of a cell times six times its volume; return that, positive or negative.
@@ -105,44 +119,41 @@ def _block(cells: Cells, cell: int, gradients: Array, block: Array) -> float:
 
 
 @compiled
-def assemble(cells: Cells, facets: Facets, fine: Slots, values: Array, right: Array) -> None:
-    """Sum the matrix and the right-hand side of the rows that `right` has; prescribed ones as in the identity.
+def assemble(cells: Cells, facets: Facets, rows: Ints, sums: Sums) -> None:
+    """Sum the matrix and the right-hand side; prescribed rows and columns as in the identity.
 
     Args:
         cells: What the equation has in the cells.
         facets: What is given on the facets.
-        fine: The facets of each cell.
-        values: Of the matrix; what was there is lost.
-        right: At first what facets add to it, shape (n_rows,).
+        rows: Facets of each cell, shape (n_cells, 4).
+        sums: Where they go; the right-hand side is at first what facets add to it.
     """
-    values[:] = 0.0
     gradients, block = np.empty((4, 3)), np.empty((4, 4))
-    for cell in range(len(fine.rows)):
+    sums.diagonal[:] = 0.0
+    for cell in range(len(rows)):
         volume = _block(cells, cell, gradients, block)
-        rows = fine.rows[cell]
+        source, at = 0.25 * volume * cells.source[cell], 0
         for i in range(4):
-            row = rows[i]
-            if row >= len(right):
-                continue
-            place = fine.near[row] + fine.places[cell, i, i]
+            row = rows[cell, i]
             if facets.fixed[row]:
-                right[row], values[place] = facets.given[row], 1.0
-                continue
-            values[place] += block[i, i] + facets.exchange[row]
-            right[row] += 0.25 * volume * cells.source[cell]
-            for j in range(4):
-                column = rows[j]
-                if column == row:
-                    continue
-                if facets.fixed[column]:
-                    right[row] -= block[i, j] * facets.given[column]
-                else:
-                    start = fine.near[row] if column < fine.owned else fine.far[row]
-                    values[start + fine.places[cell, i, j]] = block[i, j]
+                sums.right[row], sums.diagonal[row] = facets.given[row], 1.0
+            else:
+                sums.diagonal[row] += block[i, i] + facets.exchange[row]
+                sums.right[row] += source
+            for j in range(i + 1, 4):
+                column = rows[cell, j]
+                sums.beyond[cell, at] = 0.0
+                if facets.fixed[row] and not facets.fixed[column]:
+                    sums.right[column] -= block[i, j] * facets.given[row]
+                elif facets.fixed[column] and not facets.fixed[row]:
+                    sums.right[row] -= block[i, j] * facets.given[column]
+                elif not facets.fixed[row]:
+                    sums.beyond[cell, at] = block[i, j]
+                at += 1
 
 
 @compiled
-def assemble_coarse(cells: Cells, facets: Facets, fine: Slots, coarse: Slots, values: Array) -> None:
+def assemble_coarse(cells: Cells, facets: Facets, rows: Ints, coarse: Slots, values: Array) -> None:
     """Sum the matrix on the continuous piecewise linear functions over the cells that `coarse` has."""
     values[:] = 0.0
     gradients, block, sums = np.empty((4, 3)), np.empty((4, 4)), np.empty(4)
@@ -150,7 +161,7 @@ def assemble_coarse(cells: Cells, facets: Facets, fine: Slots, coarse: Slots, va
         _block(cells, cell, gradients, block)
         whole = 0.0
         for i in range(4):
-            row = fine.rows[cell, i]
+            row = rows[cell, i]
             block[i, i] += facets.exchange[row]
             if facets.fixed[row]:
                 block[i, :] = 0.0
@@ -159,7 +170,7 @@ def assemble_coarse(cells: Cells, facets: Facets, fine: Slots, coarse: Slots, va
             sums[i] = block[i, 0] + block[i, 1] + block[i, 2] + block[i, 3]
             whole += sums[i]
         for i in range(4):
-            start = coarse.near[coarse.rows[cell, i]]
+            start = coarse.starts[coarse.rows[cell, i]]
             for j in range(4):
                 values[start + coarse.places[cell, i, j]] += (whole - sums[i] - sums[j] + block[i, j]) / 9
 

@@ -20,7 +20,7 @@ from turgor.fem.conditions import OnSurface, at, in_words, on_surfaces, tables
 from turgor.fem.domain import Domain, Surface
 from turgor.fem.fields import Field
 from turgor.fem.flux import DarcyFlux
-from turgor.fem.linear import CONJUGATE_GRADIENTS, TWO_LEVEL, Krylov
+from turgor.fem.linear import CONJUGATE_GRADIENTS, Krylov
 from turgor.fem.physics.flow.adjoint import Sensitivity, transposed
 from turgor.fem.physics.flow.equations import Rates, layer_factor
 from turgor.fem.physics.flow.hybrid import Cells, Facets, centers_of, gradients_of, means, outflows, spread
@@ -72,7 +72,7 @@ class Flow(Problem):
         self.rows = np.asarray(self.space.dofmap.list)
         self.cells = self._conduct(0.0)
         self.facets = self._facet_data()
-        self.levels = Levels(domain, self.space, self.facets.fixed)
+        self.levels = Levels(domain, self.space)
         self.solver = self._solver()
         self.pressure = new(domain.space, "pressure")
         velocity = new(fem.functionspace(domain.mesh, ("DG", 0, (3,))), "velocity")
@@ -270,8 +270,8 @@ class Flow(Problem):
 
     def _solver(self) -> Krylov:
         method = "conjugate gradients with two-level multigrid on the facet pressures"
-        options = {**CONJUGATE_GRADIENTS, **TWO_LEVEL}
-        return Krylov("flow", self.levels.matrix, options, method, coarse=self.levels.coarse)
+        cycle = self.levels.cycle
+        return Krylov("flow", self.levels.matrix, CONJUGATE_GRADIENTS, method, preconditioner=cycle)
 
     def _conduct(self, time: float) -> Cells:
         """Return the cells with the conductivity at a time, and set θ."""
