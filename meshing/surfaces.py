@@ -30,8 +30,8 @@ Log = Callable[[str], None]
 TOUCH = 1e-5
 """Surfaces closer than this, in units of the diagonal, touch."""
 
-SMALL, LARGE = 5.0, 2500.0
-"""Diagonals of anatomy [mm] outside of which the unit must be wrong."""
+SMALL, LARGE = 2.0, 2500.0
+"""Diagonals of anatomy [mm] outside of which the unit must be wrong: a person in meters is 1.8 across."""
 
 SMALL_PIECE = 0.5
 """Smallest diagonal of one surface of several [mm]."""

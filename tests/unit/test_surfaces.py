@@ -456,7 +456,7 @@ def thin_lens() -> Skin:
         (damaged(sphere(3.0)), sphere(8.0), ["'organ' is covered by later surfaces", "'tumor'"]),
         (sphere(8e3), sphere(3.0), ["organ.obj", "unit 'mm'"]),
         (sphere(8.0), sphere(0.1), ["tumor.obj", "unit 'mm'"]),
-        (sphere(1.4), sphere(0.5), ["unit 'mm'", "5 mm to 2500 mm"]),
+        (sphere(0.55), sphere(0.3), ["unit 'mm'", "2 mm to 2500 mm"]),
     ],
 )
 def test_surfaces_without_an_inside_of_their_own_are_refused(
