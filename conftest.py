@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,9 @@ def _clean_up_together(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("mpi"):
         gc.collect()
         world().barrier()
+        if "petsc4py.PETSc" in sys.modules:
+            # In parallel PETSc keeps what Python drops until all ranks agree to destroy it.
+            sys.modules["petsc4py.PETSc"].garbage_cleanup(world())
 
 
 @pytest.fixture

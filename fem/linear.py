@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -108,7 +109,9 @@ class Krylov:
         if preconditioner is not None:
             pc = self.ksp.getPC()
             pc.setType("python")
-            pc.setPythonContext(preconditioner)
+            # PETSc's hold is out of sight of the collector of garbage; see `Levels`.
+            pc.setPythonContext(weakref.proxy(preconditioner))
+            self.preconditioner = preconditioner
         # A solver that is never used is no mistake of the user's.
         PETSc.Options()["options_left"] = "no"  # type: ignore[index]
         self.ksp.setInitialGuessNonzero(True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,7 +44,8 @@ class Levels:
         self._diagonal, self._values = (la.vector(self._facets, 1, np.float64) for _ in range(2))
         self._sums = Sums(np.empty((len(self._rows), 6)), self._diagonal.array, np.empty(count))
         layout = (self._facets.size_local, self._facets.size_global)
-        self.matrix = PETSc.Mat().createPython((layout, layout), self, comm=self._facets.comm)
+        # PETSc holds what it asks, which no collector of garbage can see: a proxy lets this object end.
+        self.matrix = PETSc.Mat().createPython((layout, layout), weakref.proxy(self), comm=self._facets.comm)
         self.matrix.setUp()
         self.right = self.matrix.createVecLeft()
         below = self._nodes.size_local + self._nodes.num_ghosts
