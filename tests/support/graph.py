@@ -72,6 +72,15 @@ def _mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[n
     return points, cells, region, regions, beyond
 
 
+def _faces(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Return the corners of each face, a cell at it, the other (or the same) one, and how many there are."""
+    faces = np.sort(cells[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3), axis=1)
+    rows, inverse, count = np.unique(faces, axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(inverse.reshape(-1), kind="stable")
+    start = np.cumsum(np.append(0, count))[:-1]
+    return rows, order[start] // 4, order[np.minimum(start + count - 1, len(order) - 1)] // 4, count
+
+
 def compare(
     values: NDArray[np.integer],
     affine: NDArray[np.float64],
@@ -85,11 +94,7 @@ def compare(
     points, cells, region, regions, beyond = _mesh(mesh)
     corner = points[cells]
     volume = np.abs(np.linalg.det(corner[:, 1:] - corner[:, :1])) / 6
-    faces = np.sort(cells[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3), axis=1)
-    rows, inverse, count = np.unique(faces, axis=0, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse.reshape(-1), kind="stable")
-    start = np.cumsum(np.append(0, count))[:-1]
-    one, two = order[start] // 4, order[np.minimum(start + count - 1, len(order) - 1)] // 4
+    rows, one, two, count = _faces(cells)
     same = (count == 2) & (region[one] == region[two])
     link = coo_array((np.ones(int(same.sum())), (one[same], two[same])), shape=(len(cells), len(cells)))
     n_found, body = connected_components(link, directed=False)
