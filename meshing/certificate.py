@@ -45,6 +45,9 @@ NOTABLE = 0.005
 MOST_NAMED = 5
 """Pieces that a warning names."""
 
+THIN, SHEET = 2.0, 200
+"""Voxels across below which a sheet is told of, and voxels a piece from which a region may be one."""
+
 LARGE = 1000
 """Voxels from which on the volume of a region must be kept, whatever it is called."""
 
@@ -128,6 +131,7 @@ def certify(mesh: Tetrahedra, origin: Origin) -> tuple[dict[str, object], list[s
     warnings += crowded
     warnings += _beside(bodies, origin)
     warnings += remarks(origin.image.pieces, origin.protected) if origin.image is not None else []
+    warnings += _thin(mesh, bodies, origin)
     contacts = {_ordered(*s.name.split("|")) for s in mesh.surfaces if s.kind != "named"}
     content = {
         "regions": {name: _region(mesh, i, measures, bodies, origin) for i, name in enumerate(mesh.regions)},
@@ -168,6 +172,18 @@ def _flat_cells(measures: Measures, made_here: bool) -> list[str]:
     limit = WARNED_DIHEDRAL if smallest >= SMALLEST_DIHEDRAL else SMALLEST_DIHEDRAL
     count = int((measures.smallest < limit).sum())
     return [f"{count} cells have a dihedral angle below {limit:.0f} degrees, the smallest {smallest:.2g}"]
+
+
+def _thin(mesh: Tetrahedra, bodies: Census, origin: Origin) -> list[str]:
+    """Warn of regions that are sheets of less than two voxels: twice the volume over the area is their thickness."""
+    found = []
+    for index, name in enumerate(mesh.regions):
+        own = bodies.region == index
+        thickness = 2.0 * float(bodies.volume[own].sum()) / float(bodies.area[own].sum())
+        voxels = thickness / origin.cell ** (1 / 3) if origin.cell else THIN
+        if voxels < THIN and origin.voxels.get(name, 0) > SHEET * int(own.sum()):
+            found.append(f"region {name!r} is {voxels:.1f} voxels thick on average; its thickness is not resolved")
+    return found
 
 
 def _complaints(mesh: Tetrahedra, bodies: Census, origin: Origin) -> tuple[list[str], list[str]]:

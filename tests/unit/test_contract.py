@@ -325,3 +325,13 @@ def test_a_piece_is_found_by_distance_when_its_voxels_are_finer_than_the_mesh() 
     for x, y in itertools.product((3.0, 5.0), (4.0, 6.0)):
         piece = int(image.piece_at(np.array([[x, y, 5.0]]))[0])
         assert image.pieces.names[piece] == f"r{grid.values[int(x), int(y), 5]}"
+
+
+def test_a_sheet_of_one_voxel_is_meshed_and_told_of(tmp_path: Path) -> None:
+    values = np.ones((18, 18, 9), dtype=np.uint8)
+    values[1:-1, 1:-1, 4] = 2
+    made = mesh(spec_of(tmp_path, values, UNIT, "2 mm"))
+    warnings = json.loads(made.with_suffix(".certificate.json").read_text())["warnings"]
+    told = [warning for warning in warnings if "voxels thick" in warning]
+    assert len(told) == 1
+    assert told[0].startswith(("region 'r2' is 0.9", "region 'r2' is 1.0")), told
