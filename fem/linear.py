@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from turgor.fem.startup import PETSc
 
@@ -79,6 +79,25 @@ class Statistics:
         }
 
 
+class Unheld:
+    """What PETSc asks of an object of ours, without keeping that object alive.
+
+    PETSc's hold is out of sight of the collector of garbage, so that a solver and its matrix would keep
+    each other for ever. Once the object is gone there is nothing left to ask, not even to destroy it.
+    """
+
+    def __init__(self, owner: object) -> None:
+        """Remember the object without holding it."""
+        self._owner = weakref.ref(owner)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the object has by that name."""
+        owner = self._owner()
+        if owner is None:
+            raise AttributeError(name)
+        return getattr(owner, name)
+
+
 class Krylov:
     """A Krylov solver for one matrix, whose values may change."""
 
@@ -109,8 +128,7 @@ class Krylov:
         if preconditioner is not None:
             pc = self.ksp.getPC()
             pc.setType("python")
-            # PETSc's hold is out of sight of the collector of garbage; see `Levels`.
-            pc.setPythonContext(weakref.proxy(preconditioner))
+            pc.setPythonContext(Unheld(preconditioner))
             self.preconditioner = preconditioner
         # A solver that is never used is no mistake of the user's.
         PETSc.Options()["options_left"] = "no"  # type: ignore[index]

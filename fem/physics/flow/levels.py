@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +10,7 @@ from turgor.fem.startup import PETSc  # isort: skip  (MPI before DOLFINx)
 from dolfinx import fem, la
 
 from turgor.fem.domain import Domain
+from turgor.fem.linear import Unheld
 from turgor.fem.physics.flow.hybrid import Cells, Facets, Sums, assemble, assemble_coarse, corners_of
 from turgor.fem.physics.flow.vcycle import Cycle, multiply
 from turgor.fem.stencil import Stencil
@@ -44,8 +43,7 @@ class Levels:
         self._diagonal, self._values = (la.vector(self._facets, 1, np.float64) for _ in range(2))
         self._sums = Sums(np.empty((len(self._rows), 6)), self._diagonal.array, np.empty(count))
         layout = (self._facets.size_local, self._facets.size_global)
-        # PETSc holds what it asks, which no collector of garbage can see: a proxy lets this object end.
-        self.matrix = PETSc.Mat().createPython((layout, layout), weakref.proxy(self), comm=self._facets.comm)
+        self.matrix = PETSc.Mat().createPython((layout, layout), Unheld(self), comm=self._facets.comm)
         self.matrix.setUp()
         self.right = self.matrix.createVecLeft()
         below = self._nodes.size_local + self._nodes.num_ghosts
